@@ -1,0 +1,1 @@
+//! Failures, one type per cause.

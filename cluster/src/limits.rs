@@ -1,0 +1,29 @@
+//! Every limit of this crate, on one page, with the relations between them asserted.
+
+/// Commands in one log entry.
+pub const BATCH_MAX_COMMANDS: usize = 256;
+/// Bytes of commands in one log entry (one larger command makes an entry of its own).
+pub const BATCH_MAX_BYTES: usize = 256 << 10;
+/// Batches of one shard that are proposed and not yet applied.
+pub const BATCHES_IN_FLIGHT: usize = 8;
+/// Commands that wait in a proposer before a caller is told `overloaded`.
+pub const PROPOSER_QUEUE: usize = 16_384;
+/// Places of [`PROPOSER_QUEUE`] kept for decisions and timers.
+pub const PROPOSER_RESERVED: usize = 2_048;
+/// One command, in bytes.
+pub const COMMAND_MAX_BYTES: usize = 128 << 10;
+/// One frame between nodes, in bytes.
+pub const FRAME_MAX_BYTES: usize = 8 << 20;
+/// Frames that wait for one link before a caller is told `busy`.
+pub const LINK_QUEUE: usize = 8_192;
+/// One chunk of a snapshot in transfer, in bytes.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
+/// One value in the row store, in bytes: above it sled 0.34 would use blobs, which it never syncs.
+pub const ROW_VALUE_MAX_BYTES: usize = 64 << 10;
+/// A leader whose clock is further than this from the median of its peers hands leadership over, in milliseconds.
+pub const CLOCK_SKEW_MAX_MS: u64 = 500;
+
+const _: () = assert!(COMMAND_MAX_BYTES <= BATCH_MAX_BYTES);
+const _: () = assert!(BATCH_MAX_BYTES * 4 < FRAME_MAX_BYTES);
+const _: () = assert!(SNAPSHOT_CHUNK_BYTES * 2 < FRAME_MAX_BYTES);
+const _: () = assert!(PROPOSER_RESERVED < PROPOSER_QUEUE);

@@ -16,11 +16,15 @@
 //! any acknowledgement before the flush, any type of `openraft`, `raft-log` or `sled` in a public signature.
 
 #[cfg(not(tokio_unstable))]
-compile_error!("build with --cfg tokio_unstable: .cargo/config.toml sets it for the whole workspace");
+compile_error!(
+    "build with --cfg tokio_unstable: .cargo/config.toml sets it for the whole workspace"
+);
 
 pub mod config;
 pub mod error;
 pub mod limits;
+pub mod shards;
 pub mod state_machine;
+pub mod status;
 pub mod storage;
 pub mod transport;

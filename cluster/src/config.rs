@@ -18,7 +18,11 @@ pub struct RaftTimes {
 
 impl Default for RaftTimes {
     fn default() -> Self {
-        Self { heartbeat_ms: 100, election_min_ms: 300, election_max_ms: 400 }
+        Self {
+            heartbeat_ms: 100,
+            election_min_ms: 300,
+            election_max_ms: 400,
+        }
     }
 }
 

@@ -69,17 +69,30 @@ pub trait RowStore: Send + Sync + 'static {
     /// One row.
     fn get(&self, shard: ShardId, table: u8, key: &[u8]) -> io::Result<Option<Bytes>>;
     /// Rows whose key lies in `[from, until)`, in order, at most `limit`.
-    fn scan(&self, shard: ShardId, table: u8, from: &[u8], until: &[u8], limit: usize) -> io::Result<Vec<(Vec<u8>, Bytes)>>;
+    fn scan(
+        &self,
+        shard: ShardId,
+        table: u8,
+        from: &[u8],
+        until: &[u8],
+        limit: usize,
+    ) -> io::Result<Vec<(Vec<u8>, Bytes)>>;
     /// Blocks until every row of `shard` up to `index` is durable.
     fn barrier(&self, shard: ShardId, index: u64) -> io::Result<()>;
     /// The applied index that is durable for `shard` (0 = none).
     fn durable_index(&self, shard: ShardId) -> io::Result<u64>;
     /// Rows of all tables of `shard` written by an index in `(after, up_to]`, from `cursor` on, about `max_bytes`
     /// of them: for a replica that lacks them. Returns the next cursor, `None` at the end.
-    fn export(&self, shard: ShardId, after: u64, up_to: u64, cursor: Option<Vec<u8>>, max_bytes: usize) -> io::Result<(Vec<u8>, Option<Vec<u8>>)>;
+    fn export(
+        &self,
+        shard: ShardId,
+        after: u64,
+        up_to: u64,
+        cursor: Option<Vec<u8>>,
+        max_bytes: usize,
+    ) -> io::Result<(Vec<u8>, Option<Vec<u8>>)>;
     /// Takes what `export` gave; `barrier` at the snapshot's index makes it durable.
     fn import(&self, shard: ShardId, exported: &[u8]) -> io::Result<()>;
     /// Bytes on disk, for the metrics.
     fn bytes(&self) -> u64;
 }
-

@@ -58,9 +58,17 @@ pub enum CallError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkEvent {
     /// A link came up. `incarnation` is new for every start of the peer's process.
-    Up { peer: NodeId, purpose: Purpose, incarnation: u64 },
+    Up {
+        peer: NodeId,
+        purpose: Purpose,
+        incarnation: u64,
+    },
     /// A link ended. `goodbye`: the peer said that it stops.
-    Down { peer: NodeId, purpose: Purpose, goodbye: bool },
+    Down {
+        peer: NodeId,
+        purpose: Purpose,
+        goodbye: bool,
+    },
     /// Our own connect was refused: nobody listens there.
     Refused { peer: NodeId },
 }
@@ -77,7 +85,14 @@ pub trait Transport: Send + Sync + 'static {
     /// This node.
     fn node(&self) -> NodeId;
     /// Queues the frame at once (before the future is polled), in order; resolves with the reply, or by `deadline`.
-    fn call(&self, to: NodeId, purpose: Purpose, kind: u16, body: Bytes, deadline: Duration) -> BoxFuture<'static, Result<Bytes, CallError>>;
+    fn call(
+        &self,
+        to: NodeId,
+        purpose: Purpose,
+        kind: u16,
+        body: Bytes,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, CallError>>;
     /// Queues a frame that has no reply.
     fn send(&self, to: NodeId, purpose: Purpose, kind: u16, body: Bytes) -> Result<(), CallError>;
     /// Replaces the set of peers: new ones are connected, those missing are let go.

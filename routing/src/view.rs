@@ -1,0 +1,130 @@
+//! What the queue manager is told: complete small pictures, so that it needs no look at the state.
+//!
+//! The state gives the same pictures twice: in its events, as things change, and by iterators over all there is
+//! ([`crate::state::State::views`]), from which a new leader's queue manager starts. Both must lead to equal indexes; a test says so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AgentId, Channel, ConversationId, Millis, QueueId};
+use crate::settings::{AgentSettings, QueueSettings, Requirement};
+
+/// A conversation that waits: all that matching needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demand {
+    /// Which.
+    pub conversation: ConversationId,
+    /// Where it waits.
+    pub queue: QueueId,
+    /// Its channel.
+    pub channel: Channel,
+    /// 0–9.
+    pub priority: u8,
+    /// To the front, before every priority (R16), or requeued after its agent was lost (R30).
+    pub expedited: bool,
+    /// Original age: when it first began to wait. Kept through offers, transfers, requeues.
+    pub since_ms: Millis,
+    /// Tie after age: grows with each conversation started in the tenant.
+    pub arrival: u64,
+    /// R2: needed; sorted.
+    pub required: Arc<[Requirement]>,
+    /// R2: wished; sorted.
+    pub preferred: Arc<[Requirement]>,
+    /// R7, R31: only this agent, until the timer fires.
+    pub only: Option<AgentId>,
+    /// R24: not these (declined, timed out, lost), until the timer fires; sorted.
+    pub excluded: Vec<AgentId>,
+    /// R32: the customer is gone: keeps its place, is not offered.
+    pub held: bool,
+}
+
+/// What an agent's slot looks like now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supply {
+    /// Which.
+    pub agent: AgentId,
+    /// Skills, queues, capacity (shared with the state: unchanged settings are the same allocation).
+    pub settings: Arc<AgentSettings>,
+    /// Presence.
+    pub presence: Presence,
+    /// How many of each channel it holds: offers outstanding, assignments, wrap-ups.
+    pub load: BTreeMap<Channel, u16>,
+    /// Units of the total in use (R18).
+    pub used: u32,
+    /// Since when without new work: the last assignment's end of being new (sign-in, or the last offer that was accepted).
+    pub idle_since_ms: Millis,
+}
+
+/// R29, R30: an agent's presence, as the state keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// Signed out.
+    #[default]
+    Offline,
+    /// Ready for work.
+    Available,
+    /// Not ready, for a reason.
+    Away(String),
+    /// Finishing, then away.
+    Draining,
+    /// Connections gone; held until `until_ms`, then offline. `was` comes back with the connections.
+    Suspect {
+        /// End of the hold.
+        until_ms: Millis,
+        /// Before.
+        was: Box<Presence>,
+    },
+}
+
+impl Supply {
+    /// Why one more conversation of `channel` does not fit now, `None` when it fits (R17, R18, R19).
+    pub fn no_room(&self, channel: &Channel) -> Option<NoRoom> {
+        let Some(wanted) = self.settings.capacity.channels.get(channel) else {
+            return Some(NoRoom::ChannelNotServed);
+        };
+        if self.load.get(channel).copied().unwrap_or(0) >= wanted.concurrent_max {
+            return Some(NoRoom::ChannelFull);
+        }
+        if self.used.saturating_add(wanted.cost) > self.settings.capacity.total {
+            return Some(NoRoom::TotalFull);
+        }
+        let busy = self.load.values().any(|&n| n > 0);
+        if wanted.exclusive && busy {
+            return Some(NoRoom::ExclusiveNeedsAll);
+        }
+        let exclusive_held = self
+            .load
+            .iter()
+            .any(|(held, &n)| n > 0 && self.settings.capacity.channels.get(held).is_some_and(|c| c.exclusive));
+        exclusive_held.then_some(NoRoom::ExclusiveHeld)
+    }
+}
+
+/// Why one more does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    /// The agent's capacity does not name the channel.
+    ChannelNotServed,
+    /// R17.
+    ChannelFull,
+    /// R18.
+    TotalFull,
+    /// R19: it is exclusive, and something else is there.
+    ExclusiveNeedsAll,
+    /// R19: something exclusive is there.
+    ExclusiveHeld,
+}
+
+/// A queue and the version of its policy (the index of the change).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueView {
+    /// Which.
+    pub queue: QueueId,
+    /// As set.
+    pub settings: Arc<QueueSettings>,
+    /// Grows with each change of the settings.
+    pub version: u64,
+}

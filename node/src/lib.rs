@@ -1,1 +1,19 @@
-//! (being written)
+//! The node: ties routing and cluster together and faces the world.
+//!
+//! ```text
+//!   sockets ── gateway ─┐                         ┌─ shard_host: routing's state as a cluster state machine
+//!   HTTP ───── api ─────┼── engine ── cluster ────┤
+//!   CLI ────── admin ───┘     │                   └─ directory: tenants, keys, nodes (shard 0)
+//!                             └── actors (on a shard's leader): queue managers, conversations, agents
+//! ```
+//!
+//! [`engine::Engine`] is all that a face may use: commands in, queries out. [`gateway::hub::Hub`] is where a socket
+//! learns what happens. Absent on purpose: any decision of who gets what (that is `routing`), any knowledge of Raft
+//! (that is `cluster`).
+
+pub mod directory;
+pub mod engine;
+pub mod error;
+pub mod gateway;
+pub mod limits;
+pub mod query;

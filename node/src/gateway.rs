@@ -1,0 +1,3 @@
+//! Connections: WebSocket, resume cursors, fan-out, limits.
+
+pub mod hub;

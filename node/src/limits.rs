@@ -1,0 +1,32 @@
+//! Every limit of this crate, on one page. Those of the replicated state are in [`routing::limits`].
+
+use std::time::Duration;
+
+/// One WebSocket frame or message, in bytes.
+pub const FRAME_MAX_BYTES: usize = 64 << 10;
+/// One HTTP request body, in bytes.
+pub const REQUEST_MAX_BYTES: usize = 256 << 10;
+/// Things that wait to be written to one socket before it is cut off as a slow reader.
+pub const PUSHES_PENDING_MAX: usize = 1_024;
+/// Conversations that one connection may follow.
+pub const FOLLOWED_MAX: usize = 256;
+/// Rows of one page of a listing.
+pub const PAGE_MAX: usize = 500;
+/// Entries of one page of a transcript.
+pub const ENTRIES_PAGE_MAX: usize = 500;
+/// How long a client's command may take.
+pub const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a query may take.
+pub const QUERY_DEADLINE: Duration = Duration::from_secs(10);
+/// Batches of events that wait for a shard's dispatcher; past it, listeners are told to read again.
+pub const EVENTS_PENDING_MAX: usize = 4_096;
+/// Decisions of one queue manager that are proposed and not yet settled.
+pub const DECISIONS_IN_FLIGHT: usize = 256;
+/// Messages that wait for one actor before its way in says no.
+pub const MAILBOX_MAX: usize = 4_096;
+/// A listening node that has been silent for so long has lost its connections.
+pub const LISTENER_SILENCE: Duration = Duration::from_secs(3);
+/// Between the signs of life of a listening node.
+pub const LISTENER_HEARTBEAT: Duration = Duration::from_millis(750);
+
+const _: () = assert!(routing::limits::BODY_MAX_BYTES * 2 <= FRAME_MAX_BYTES);

@@ -20,6 +20,7 @@ compile_error!(
     "build with --cfg tokio_unstable: .cargo/config.toml sets it for the whole workspace"
 );
 
+pub mod codec;
 pub mod config;
 pub mod error;
 pub mod limits;

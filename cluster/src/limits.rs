@@ -16,6 +16,18 @@ pub const COMMAND_MAX_BYTES: usize = 128 << 10;
 pub const FRAME_MAX_BYTES: usize = 8 << 20;
 /// Frames that wait for one link before a caller is told `busy`.
 pub const LINK_QUEUE: usize = 8_192;
+/// Bytes that wait for one link before a caller is told `busy` (one frame always fits).
+pub const LINK_QUEUE_BYTES: usize = 64 << 20;
+/// Calls of one link without a reply before a caller is told `busy`; the called side holds the same bound.
+pub const LINK_CALLS_MAX: usize = 16_384;
+/// Bytes of calls of one connection that its handler has not answered, before a caller is told `busy`.
+pub const LINK_CALLS_MAX_BYTES: usize = 64 << 20;
+/// A hello or a reason, in bytes: all that a stranger may send.
+pub const HELLO_MAX_BYTES: usize = 1 << 10;
+/// Connections that have not said hello yet; more are closed at once.
+pub const HANDSHAKES_MAX: usize = 128;
+/// Connections accepted from other nodes.
+pub const INBOUND_MAX: usize = 1_024;
 /// One chunk of a snapshot in transfer, in bytes.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 /// One value in the row store, in bytes: above it sled 0.34 would use blobs, which it never syncs.
@@ -26,4 +38,8 @@ pub const CLOCK_SKEW_MAX_MS: u64 = 500;
 const _: () = assert!(COMMAND_MAX_BYTES <= BATCH_MAX_BYTES);
 const _: () = assert!(BATCH_MAX_BYTES * 4 < FRAME_MAX_BYTES);
 const _: () = assert!(SNAPSHOT_CHUNK_BYTES * 2 < FRAME_MAX_BYTES);
+const _: () =
+    assert!(FRAME_MAX_BYTES <= LINK_QUEUE_BYTES && FRAME_MAX_BYTES <= LINK_CALLS_MAX_BYTES);
+const _: () = assert!(HELLO_MAX_BYTES < FRAME_MAX_BYTES);
+const _: () = assert!(LINK_QUEUE <= LINK_CALLS_MAX);
 const _: () = assert!(PROPOSER_RESERVED < PROPOSER_QUEUE);

@@ -4,6 +4,17 @@
 //! [`Handler`] is called in that order; replies come in any order. Nothing is retried here: a link that breaks fails
 //! its outstanding calls, and says so to the watchers.
 
+pub mod certificates;
+mod connection;
+mod frame;
+mod inbound;
+mod link;
+mod outbox;
+pub mod tcp;
+#[cfg(test)]
+mod tcp_tests;
+pub mod tls;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +25,19 @@ use futures::future::BoxFuture;
 use tokio::sync::{broadcast, oneshot};
 
 /// A node's number, unique for ever within its cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct NodeId(pub u64);
 
 impl std::fmt::Display for NodeId {
@@ -37,6 +60,21 @@ pub enum Purpose {
     Snapshots = 3,
 }
 
+impl Purpose {
+    /// Every purpose.
+    pub const ALL: [Self; 4] = [Self::Raft, Self::Commands, Self::FanOut, Self::Snapshots];
+
+    /// Its name in metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raft => "raft",
+            Self::Commands => "commands",
+            Self::FanOut => "fan_out",
+            Self::Snapshots => "snapshots",
+        }
+    }
+}
+
 /// Why a call gave no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -57,20 +95,29 @@ pub enum CallError {
 /// What happens to links; the raft module fails over by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkEvent {
-    /// A link came up. `incarnation` is new for every start of the peer's process.
+    /// Our link to the peer came up, or a probe met it (then with [`Purpose::Raft`], and no `Down` follows).
     Up {
+        /// Who answers.
         peer: NodeId,
+        /// What the link is for.
         purpose: Purpose,
+        /// New for every start of the peer's process.
         incarnation: u64,
     },
-    /// A link ended. `goodbye`: the peer said that it stops.
+    /// Our link to the peer ended. Not said of links that this node itself lets go.
     Down {
+        /// Who was connected.
         peer: NodeId,
+        /// What the link was for.
         purpose: Purpose,
+        /// The peer said that it stops.
         goodbye: bool,
     },
-    /// Our own connect was refused: nobody listens there.
-    Refused { peer: NodeId },
+    /// Our own connect was refused: nobody listens there. Said once per link until something changes, and by every probe.
+    Refused {
+        /// Who should listen.
+        peer: NodeId,
+    },
 }
 
 /// Where a peer listens.

@@ -1,0 +1,1 @@
+//! Makes a small authority and the certificates of nodes.

@@ -31,6 +31,7 @@ pub mod command;
 pub mod event;
 pub mod ids;
 pub mod limits;
+pub mod queue_manager;
 pub mod rejection;
 pub mod settings;
 pub mod view;

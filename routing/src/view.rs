@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::Due;
 use crate::ids::{AgentId, Channel, ConversationId, Millis, QueueId};
 use crate::settings::{AgentSettings, QueueSettings, Requirement};
 
@@ -127,4 +128,17 @@ pub struct QueueView {
     pub settings: Arc<QueueSettings>,
     /// Grows with each change of the settings.
     pub version: u64,
+}
+
+/// All there is of one tenant at one index: from this a new leader's queue manager starts. Each list in any order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Views {
+    /// Every queue.
+    pub queues: Vec<QueueView>,
+    /// Every agent, whatever their presence.
+    pub supplies: Vec<Supply>,
+    /// Every conversation that waits.
+    pub demands: Vec<Demand>,
+    /// Every deadline that is set.
+    pub timers: Vec<Due>,
 }

@@ -96,10 +96,7 @@ mod tests {
     fn the_encoding_never_changes() {
         assert_eq!(&encode(&Shape::Empty)[..], [0]);
         assert_eq!(&encode(&Shape::Pair(250, None))[..], [1, 250, 0]);
-        assert_eq!(
-            &encode(&Shape::Pair(251, Some(7)))[..],
-            [1, 251, 251, 0, 1, 7]
-        );
+        assert_eq!(&encode(&Shape::Pair(251, Some(7)))[..], [1, 251, 251, 0, 1, 7]);
         assert_eq!(
             &encode(&Shape::Pair(1 << 40, None))[..],
             [1, 253, 0, 0, 0, 0, 0, 1, 0, 0, 0]
@@ -119,10 +116,7 @@ mod tests {
         }
         let mut longer = bytes.to_vec();
         longer.push(0);
-        assert!(matches!(
-            decode::<Shape>(&longer, 100),
-            Err(CodecError::Malformed(_))
-        ));
+        assert!(matches!(decode::<Shape>(&longer, 100), Err(CodecError::Malformed(_))));
     }
 
     #[test]

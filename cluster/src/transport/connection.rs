@@ -10,9 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::frame::{
-    Frame, FrameError, FrameReader, FrameType, Hello, HelloError, PURPOSE_PROBE, purpose_from_u8,
-};
+use super::frame::{Frame, FrameError, FrameReader, FrameType, Hello, HelloError, PURPOSE_PROBE, purpose_from_u8};
 use super::tls::TlsContext;
 use crate::transport::{NodeId, Purpose};
 
@@ -124,12 +122,10 @@ pub(super) async fn dial(
     purpose: u8,
 ) -> Result<Connection, ConnectError> {
     let connect = async {
-        let tcp = TcpStream::connect(address)
-            .await
-            .map_err(|error| match error.kind() {
-                ErrorKind::ConnectionRefused => ConnectError::NobodyListens,
-                _ => ConnectError::Tcp(error),
-            })?;
+        let tcp = TcpStream::connect(address).await.map_err(|error| match error.kind() {
+            ErrorKind::ConnectionRefused => ConnectError::NobodyListens,
+            _ => ConnectError::Tcp(error),
+        })?;
         // Linux may join a connect to a port of its own ephemeral range with itself.
         if tcp.local_addr().ok() == tcp.peer_addr().ok() {
             return Err(ConnectError::NobodyListens);
@@ -164,11 +160,7 @@ pub(super) async fn dial(
 }
 
 /// Takes an incoming connection as far as both hellos. A peer that is refused is told why.
-pub(super) async fn accept(
-    identity: &Identity,
-    times: &LinkTimes,
-    tcp: TcpStream,
-) -> Result<Connection, ConnectError> {
+pub(super) async fn accept(identity: &Identity, times: &LinkTimes, tcp: TcpStream) -> Result<Connection, ConnectError> {
     let answer = async {
         configure(&tcp, times).map_err(ConnectError::Tcp)?;
         let mut certified = None;
@@ -177,10 +169,7 @@ pub(super) async fn accept(
             Some(tls) => {
                 let stream = tls.accept(tcp).await.map_err(ConnectError::Tls)?;
                 let (_, session) = stream.get_ref();
-                certified = Some(
-                    super::tls::names(session.peer_certificates())
-                        .map_err(ConnectError::Certificate)?,
-                );
+                certified = Some(super::tls::names(session.peer_certificates()).map_err(ConnectError::Certificate)?);
                 split(stream)
             }
         };

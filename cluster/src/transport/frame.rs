@@ -272,7 +272,5 @@ impl Hello {
 
 /// The purpose with this number.
 pub(super) fn purpose_from_u8(number: u8) -> Option<Purpose> {
-    Purpose::ALL
-        .into_iter()
-        .find(|purpose| *purpose as u8 == number)
+    Purpose::ALL.into_iter().find(|purpose| *purpose as u8 == number)
 }

@@ -19,14 +19,11 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::connection::{
-    ConnectError, Connection, Identity, LinkTimes, accept, byte_counter, refusal,
-};
+use super::connection::{ConnectError, Connection, Identity, LinkTimes, accept, byte_counter, refusal};
 use super::frame::{Frame, FrameReader, FrameType, PURPOSE_PROBE, purpose_from_u8};
 use super::outbox::Outbox;
 use crate::limits::{
-    FRAME_MAX_BYTES, HANDSHAKES_MAX, INBOUND_MAX, LINK_CALLS_MAX, LINK_CALLS_MAX_BYTES,
-    LINK_QUEUE_BYTES,
+    FRAME_MAX_BYTES, HANDSHAKES_MAX, INBOUND_MAX, LINK_CALLS_MAX, LINK_CALLS_MAX_BYTES, LINK_QUEUE_BYTES,
 };
 use crate::transport::{Caller, NodeId, Purpose, Reply, SharedHandler};
 
@@ -116,15 +113,11 @@ impl Inbound {
         let from = tcp.peer_addr().ok();
         match accept(&self.identity, &self.times, tcp).await {
             Ok(connection) if connection.peer.purpose == PURPOSE_PROBE => None,
-            Ok(connection) => {
-                purpose_from_u8(connection.peer.purpose).map(|purpose| (connection, purpose))
-            }
+            Ok(connection) => purpose_from_u8(connection.peer.purpose).map(|purpose| (connection, purpose)),
             Err(error) => {
                 match &error {
                     // A wrong certificate or cluster is the operator's to mend; garbage from a stranger is not worth a line.
-                    ConnectError::OtherCluster
-                    | ConnectError::Certificate(_)
-                    | ConnectError::Hello(_) => {
+                    ConnectError::OtherCluster | ConnectError::Certificate(_) | ConnectError::Hello(_) => {
                         tracing::warn!(?from, %error, "connection refused");
                     }
                     _ => tracing::debug!(?from, %error, "connection refused"),
@@ -147,16 +140,13 @@ impl Inbound {
             peer,
         } = connection;
         let cut = CancellationToken::new();
-        let Some(registered) = self.register(NodeId(peer.node), purpose, peer.cluster, cut.clone())
-        else {
+        let Some(registered) = self.register(NodeId(peer.node), purpose, peer.cluster, cut.clone()) else {
             refused("connections");
             return;
         };
         let mut serving = Serving::new(self, registered.caller, purpose);
         let (queue, written) = (Arc::clone(&serving.outbox), byte_counter(purpose, "out"));
-        let mut write = AbortOnDropHandle::new(tokio::spawn(async move {
-            queue.write_to(writer, written).await
-        }));
+        let mut write = AbortOnDropHandle::new(tokio::spawn(async move { queue.write_to(writer, written).await }));
         let end = serving.run(&mut reader, &mut write, &cut).await;
         if let End::Broken(why) = end {
             tracing::info!(peer = %peer.node, purpose = purpose.name(), why, "incoming connection ended");
@@ -316,26 +306,17 @@ impl<'a> Serving<'a> {
     }
 
     /// Takes the frames that have arrived whole.
-    fn take_frames<R: AsyncRead + Unpin>(
-        &mut self,
-        reader: &mut FrameReader<R>,
-    ) -> Result<(), End> {
-        while let Some(frame) = reader
-            .next_frame()
-            .map_err(|error| End::Broken(error.to_string()))?
-        {
+    fn take_frames<R: AsyncRead + Unpin>(&mut self, reader: &mut FrameReader<R>) -> Result<(), End> {
+        while let Some(frame) = reader.next_frame().map_err(|error| End::Broken(error.to_string()))? {
             match frame.frame_type {
                 FrameType::Call => self.take_call(frame)?,
-                FrameType::Send => {
-                    self.inbound
-                        .handler
-                        .on_send(self.caller, self.purpose, frame.kind, frame.body)
-                }
-                FrameType::Ping => self.outbox.push_urgent(Frame::control(
-                    FrameType::Pong,
-                    frame.call,
-                    Bytes::new(),
-                )),
+                FrameType::Send => self
+                    .inbound
+                    .handler
+                    .on_send(self.caller, self.purpose, frame.kind, frame.body),
+                FrameType::Ping => self
+                    .outbox
+                    .push_urgent(Frame::control(FrameType::Pong, frame.call, Bytes::new())),
                 FrameType::Goodbye => return Err(End::Closed),
                 other => return Err(End::Broken(format!("a {other:?} frame has no place here"))),
             }
@@ -346,8 +327,7 @@ impl<'a> Serving<'a> {
     fn take_call(&mut self, frame: Frame) -> Result<(), End> {
         let bytes = frame.body.len();
         let full = self.unanswered.len() >= LINK_CALLS_MAX
-            || (self.unanswered_bytes + bytes > LINK_CALLS_MAX_BYTES
-                && !self.unanswered.is_empty());
+            || (self.unanswered_bytes + bytes > LINK_CALLS_MAX_BYTES && !self.unanswered.is_empty());
         if full {
             return self.reply(Frame::control(FrameType::Busy, frame.call, Bytes::new()));
         }
@@ -358,22 +338,16 @@ impl<'a> Serving<'a> {
             bytes,
             answer,
         });
-        self.inbound.handler.on_call(
-            self.caller,
-            self.purpose,
-            frame.kind,
-            frame.body,
-            Reply(reply),
-        );
+        self.inbound
+            .handler
+            .on_call(self.caller, self.purpose, frame.kind, frame.body, Reply(reply));
         Ok(())
     }
 
     fn pass_on(&mut self, (call, bytes, answer): (u64, usize, Option<Bytes>)) -> Result<(), End> {
         self.unanswered_bytes -= bytes;
         self.reply(match answer {
-            Some(body) if body.len() <= FRAME_MAX_BYTES => {
-                Frame::control(FrameType::Reply, call, body)
-            }
+            Some(body) if body.len() <= FRAME_MAX_BYTES => Frame::control(FrameType::Reply, call, body),
             Some(body) => Frame::control(
                 FrameType::Failed,
                 call,

@@ -20,9 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::connection::{
-    ConnectError, Connection, Identity, LinkTimes, byte_counter, dial, reason,
-};
+use super::connection::{ConnectError, Connection, Identity, LinkTimes, byte_counter, dial, reason};
 use super::frame::{Frame, FrameReader, FrameType};
 use super::outbox::{NotQueued, Outbox};
 use crate::limits::{FRAME_MAX_BYTES, LINK_CALLS_MAX, LINK_QUEUE, LINK_QUEUE_BYTES};
@@ -78,16 +76,8 @@ impl Drop for Forget {
 }
 
 impl Link {
-    pub fn new(
-        peer: NodeId,
-        purpose: Purpose,
-        address: SocketAddr,
-        let_go: CancellationToken,
-    ) -> Arc<Self> {
-        let state = Mutex::new(State::Down(CallError::Unreachable(
-            peer,
-            "connecting".into(),
-        )));
+    pub fn new(peer: NodeId, purpose: Purpose, address: SocketAddr, let_go: CancellationToken) -> Arc<Self> {
+        let state = Mutex::new(State::Down(CallError::Unreachable(peer, "connecting".into())));
         Arc::new(Self {
             peer,
             purpose,
@@ -111,9 +101,7 @@ impl Link {
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
         let peer = self.peer;
         let deadline = Instant::now() + deadline;
-        let call = self
-            .next_call
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let call = self.next_call.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         if let Err(error) = self.queue(
             Frame {
@@ -226,12 +214,7 @@ impl Link {
     }
 
     /// Keeps the link up until it is let go.
-    pub async fn run(
-        self: Arc<Self>,
-        identity: Arc<Identity>,
-        times: LinkTimes,
-        events: broadcast::Sender<LinkEvent>,
-    ) {
+    pub async fn run(self: Arc<Self>, identity: Arc<Identity>, times: LinkTimes, events: broadcast::Sender<LinkEvent>) {
         let let_go = self.let_go.clone();
         let mut backoff = times.backoff_min;
         loop {
@@ -259,10 +242,7 @@ impl Link {
                 () = let_go.cancelled() => break,
             }
         }
-        self.go_down(
-            CallError::Unreachable(self.peer, "not a peer".into()),
-            "link let go",
-        );
+        self.go_down(CallError::Unreachable(self.peer, "not a peer".into()), "link let go");
     }
 
     /// One connection, from Up to Down; false when the link was let go.
@@ -289,11 +269,7 @@ impl Link {
         };
         self.go_down(CallError::Unreachable(peer, why.clone()), &why);
         tracing::info!(%peer, purpose = purpose.name(), goodbye, why, "link down");
-        let _ = events.send(LinkEvent::Down {
-            peer,
-            purpose,
-            goodbye,
-        });
+        let _ = events.send(LinkEvent::Down { peer, purpose, goodbye });
         true
     }
 
@@ -307,7 +283,8 @@ impl Link {
             CallError::Unreachable(peer, why.clone())
         };
         let before = std::mem::replace(&mut *self.state.lock(), State::Down(now.clone()));
-        counter!("kaiwa_link_connect_failures_total", "peer" => peer.to_string(), "purpose" => self.purpose.name()).increment(1);
+        counter!("kaiwa_link_connect_failures_total", "peer" => peer.to_string(), "purpose" => self.purpose.name())
+            .increment(1);
         // Once per change, not per attempt.
         if matches!(&before, State::Down(before) if *before == now) {
             return;
@@ -325,17 +302,10 @@ impl Link {
         cut: &CancellationToken,
         times: &LinkTimes,
     ) -> End {
-        let Connection {
-            mut reader, writer, ..
-        } = connection;
-        let (received, written) = (
-            byte_counter(self.purpose, "in"),
-            byte_counter(self.purpose, "out"),
-        );
+        let Connection { mut reader, writer, .. } = connection;
+        let (received, written) = (byte_counter(self.purpose, "in"), byte_counter(self.purpose, "out"));
         let queue = Arc::clone(outbox);
-        let mut write = AbortOnDropHandle::new(tokio::spawn(async move {
-            queue.write_to(writer, written).await
-        }));
+        let mut write = AbortOnDropHandle::new(tokio::spawn(async move { queue.write_to(writer, written).await }));
         let mut writing = true;
         let mut pings = Pings::new(self.peer);
         let mut tick = interval(times.tick);
@@ -389,10 +359,7 @@ impl Link {
             };
             match frame.frame_type {
                 FrameType::Reply => self.settle(frame.call, Ok(frame.body)),
-                FrameType::Failed => self.settle(
-                    frame.call,
-                    Err(CallError::OutcomeUnknown(peer, reason(&frame))),
-                ),
+                FrameType::Failed => self.settle(frame.call, Err(CallError::OutcomeUnknown(peer, reason(&frame)))),
                 FrameType::Busy => self.settle(frame.call, Err(CallError::Busy(peer))),
                 FrameType::Pong => pings.pong(frame.call),
                 FrameType::Goodbye => return Some(End::Goodbye),
@@ -400,10 +367,7 @@ impl Link {
                     return Some(End::Broken(format!("the peer refuses: {}", reason(&frame))));
                 }
                 FrameType::Hello | FrameType::Call | FrameType::Send | FrameType::Ping => {
-                    return Some(End::Broken(format!(
-                        "a {:?} frame has no place here",
-                        frame.frame_type
-                    )));
+                    return Some(End::Broken(format!("a {:?} frame has no place here", frame.frame_type)));
                 }
             }
         }

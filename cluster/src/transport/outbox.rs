@@ -57,9 +57,7 @@ impl Outbox {
         }
         // One frame always fits, however large it is.
         let bytes = waiting.bytes + frame.wire_bytes();
-        if waiting.frames.len() >= self.max_frames
-            || (bytes > self.max_bytes && !waiting.frames.is_empty())
-        {
+        if waiting.frames.len() >= self.max_frames || (bytes > self.max_bytes && !waiting.frames.is_empty()) {
             return Err(NotQueued::Full);
         }
         waiting.bytes = bytes;
@@ -141,11 +139,7 @@ impl Outbox {
     }
 
     /// Writes what comes, many frames per write, until closed; then shuts the writer down.
-    pub async fn write_to<W: AsyncWrite + Unpin>(
-        &self,
-        mut writer: W,
-        written: Counter,
-    ) -> std::io::Result<()> {
+    pub async fn write_to<W: AsyncWrite + Unpin>(&self, mut writer: W, written: Counter) -> std::io::Result<()> {
         let mut round = Vec::new();
         let mut buffer = BytesMut::with_capacity(READY_BYTES);
         while self.take(&mut round).await {

@@ -23,8 +23,7 @@ use super::link::Link;
 use super::tls::{TlsContext, TlsError};
 use crate::config::TlsFiles;
 use crate::transport::{
-    CallError, Caller, Handler, LinkEvent, NodeId, PeerAddress, Purpose, Reply, SharedHandler,
-    Transport,
+    CallError, Caller, Handler, LinkEvent, NodeId, PeerAddress, Purpose, Reply, SharedHandler, Transport,
 };
 
 /// Events that a slow watcher may lag behind before it misses some (and is told so).
@@ -102,14 +101,7 @@ impl TcpTransport {
         incarnation: u64,
         handler: SharedHandler,
     ) -> Result<Arc<Self>, StartError> {
-        Self::start_with(
-            node,
-            listen,
-            tls,
-            incarnation,
-            handler,
-            LinkTimes::default(),
-        )
+        Self::start_with(node, listen, tls, incarnation, handler, LinkTimes::default())
     }
 
     pub(super) fn start_with(
@@ -170,10 +162,7 @@ impl TcpTransport {
 
     /// Reads the certificate files again, for new handshakes. On an error the old ones stay in force.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.identity
-            .tls
-            .as_ref()
-            .map_or(Ok(()), TlsContext::reload)
+        self.identity.tls.as_ref().map_or(Ok(()), TlsContext::reload)
     }
 
     /// When this node's certificate ends, seconds since 1970; `None` without TLS.
@@ -234,9 +223,7 @@ impl Transport for TcpTransport {
     fn set_peers(&self, peers: BTreeMap<NodeId, PeerAddress>) {
         let mut links = self.links.write();
         links.retain(|(peer, _), link| {
-            let stays = peers
-                .get(peer)
-                .is_some_and(|at| at.address == link.address());
+            let stays = peers.get(peer).is_some_and(|at| at.address == link.address());
             if !stays {
                 link.let_go.cancel();
             }
@@ -245,18 +232,11 @@ impl Transport for TcpTransport {
         if self.stop.is_cancelled() {
             return;
         }
-        for (&peer, at) in peers
-            .iter()
-            .filter(|(peer, _)| **peer != self.identity.node)
-        {
+        for (&peer, at) in peers.iter().filter(|(peer, _)| **peer != self.identity.node) {
             for purpose in Purpose::ALL {
                 links.entry((peer, purpose)).or_insert_with(|| {
                     let link = Link::new(peer, purpose, at.address, self.stop.child_token());
-                    let run = Arc::clone(&link).run(
-                        Arc::clone(&self.identity),
-                        self.times,
-                        self.events.clone(),
-                    );
+                    let run = Arc::clone(&link).run(Arc::clone(&self.identity), self.times, self.events.clone());
                     self.tasks.spawn_on(run, &self.runtime);
                     link
                 });
@@ -269,8 +249,7 @@ impl Transport for TcpTransport {
             Ok(link) => link.address(),
             Err(error) => return std::future::ready(Err(error)).boxed(),
         };
-        let (identity, times, events) =
-            (Arc::clone(&self.identity), self.times, self.events.clone());
+        let (identity, times, events) = (Arc::clone(&self.identity), self.times, self.events.clone());
         async move {
             match dial(&identity, &times, peer, address, PURPOSE_PROBE).await {
                 Ok(connection) => {

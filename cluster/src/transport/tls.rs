@@ -81,11 +81,7 @@ impl TlsContext {
         self.loaded.read().not_after_unix
     }
 
-    pub async fn connect(
-        &self,
-        peer: NodeId,
-        tcp: TcpStream,
-    ) -> std::io::Result<client::TlsStream<TcpStream>> {
+    pub async fn connect(&self, peer: NodeId, tcp: TcpStream) -> std::io::Result<client::TlsStream<TcpStream>> {
         let connector = self.loaded.read().connector.clone();
         let name = ServerName::try_from(node_name(peer)).map_err(std::io::Error::other)?;
         connector.connect(name, tcp).await
@@ -100,8 +96,7 @@ impl TlsContext {
 /// The DNS names in the certificate of a peer.
 pub(super) fn names(chain: Option<&[CertificateDer<'_>]>) -> Result<Vec<String>, String> {
     let certificate = chain.and_then(<[_]>::first).ok_or("none was shown")?;
-    let (_, certificate) =
-        X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
+    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
     names_of(&certificate)
 }
 
@@ -126,14 +121,11 @@ fn read(node: NodeId, files: &TlsFiles) -> Result<Loaded, TlsError> {
         path: path.display().to_string(),
         reason: reason.to_string(),
     };
-    let chain =
-        certificates(&files.certificate).map_err(|reason| file(&files.certificate, &reason))?;
-    let authorities =
-        certificates(&files.authority).map_err(|reason| file(&files.authority, &reason))?;
+    let chain = certificates(&files.certificate).map_err(|reason| file(&files.certificate, &reason))?;
+    let authorities = certificates(&files.authority).map_err(|reason| file(&files.authority, &reason))?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| file(&files.key, &error))?;
 
-    let (_, own) =
-        X509Certificate::from_der(&chain[0]).map_err(|error| file(&files.certificate, &error))?;
+    let (_, own) = X509Certificate::from_der(&chain[0]).map_err(|error| file(&files.certificate, &error))?;
     let names = names_of(&own).map_err(|reason| file(&files.certificate, &reason))?;
     let wanted = node_name(node);
     if !names.contains(&wanted) {
@@ -148,10 +140,9 @@ fn read(node: NodeId, files: &TlsFiles) -> Result<Loaded, TlsError> {
     }
     let roots = Arc::new(roots);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
-            .build()
-            .map_err(|error| unusable(&error))?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
+        .build()
+        .map_err(|error| unusable(&error))?;
     let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| unusable(&error))?

@@ -32,14 +32,27 @@ pub const INBOUND_MAX: usize = 1_024;
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 /// One value in the row store, in bytes: above it sled 0.34 would use blobs, which it never syncs.
 pub const ROW_VALUE_MAX_BYTES: usize = 64 << 10;
+/// Bytes appended to one shard's log that wait for the disk before `append` blocks.
+pub const LOG_UNFLUSHED_MAX_BYTES: usize = 64 << 20;
+/// One file of a shard's log, in bytes; entries in the newest file are always in memory.
+pub const LOG_CHUNK_BYTES: usize = 32 << 20;
+/// Entries of a shard's log kept in memory beyond those of the newest file, in bytes.
+pub const LOG_CACHE_BYTES: usize = 32 << 20;
+/// One key in the row store, in bytes.
+pub const ROW_KEY_MAX_BYTES: usize = 1 << 10;
+/// Rows that wait to be written, in bytes (keys and values), before `RowStore::write` blocks.
+pub const ROWS_PENDING_MAX_BYTES: usize = 16 << 20;
+/// Rows in one batch that the row store writes: it locks readers out meanwhile.
+pub const ROWS_BATCH_MAX: usize = 2_048;
+/// sled's page cache, in bytes.
+pub const ROWS_CACHE_BYTES: u64 = 128 << 20;
 /// A leader whose clock is further than this from the median of its peers hands leadership over, in milliseconds.
 pub const CLOCK_SKEW_MAX_MS: u64 = 500;
 
 const _: () = assert!(COMMAND_MAX_BYTES <= BATCH_MAX_BYTES);
 const _: () = assert!(BATCH_MAX_BYTES * 4 < FRAME_MAX_BYTES);
 const _: () = assert!(SNAPSHOT_CHUNK_BYTES * 2 < FRAME_MAX_BYTES);
-const _: () =
-    assert!(FRAME_MAX_BYTES <= LINK_QUEUE_BYTES && FRAME_MAX_BYTES <= LINK_CALLS_MAX_BYTES);
+const _: () = assert!(FRAME_MAX_BYTES <= LINK_QUEUE_BYTES && FRAME_MAX_BYTES <= LINK_CALLS_MAX_BYTES);
 const _: () = assert!(HELLO_MAX_BYTES < FRAME_MAX_BYTES);
 const _: () = assert!(LINK_QUEUE <= LINK_CALLS_MAX);
 const _: () = assert!(PROPOSER_RESERVED < PROPOSER_QUEUE);

@@ -8,13 +8,68 @@
 //!
 //! An fsync that failed is never tried again: the engine answers every later call with the first error (fail-stop).
 
+mod durable_file;
+pub mod log;
+mod log_codec;
+mod measures;
+pub mod rows;
+mod rows_codec;
+pub mod simulated;
+pub mod snapshot;
+
 use std::io;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 
 use crate::state_machine::{Row, ShardId};
 
-/// Called once, after fdatasync or with the error that stopped the engine.
+/// Why something on disk could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The log or the vote in it is damaged beyond a torn tail: what this node promised to its peers is no longer known.
+    #[error(
+        "the log in {folder} is damaged ({reason}); it cannot be repaired in place, because votes and acknowledged \
+         entries may be missing: remove this node from the cluster, empty its data folder, and let it rejoin under a new \
+         node id"
+    )]
+    DamagedLog {
+        /// The shard's log folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process has the folder open.
+    #[error("{folder} is in use by another process")]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The disk or the file system refused; nothing says that data is damaged.
+    #[error("{folder}: {source}")]
+    Io {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl From<StorageError> for io::Error {
+    fn from(error: StorageError) -> Self {
+        let kind = match &error {
+            StorageError::DamagedLog { .. } => io::ErrorKind::InvalidData,
+            StorageError::InUse { .. } => io::ErrorKind::ResourceBusy,
+            StorageError::Io { source, .. } => source.kind(),
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+/// Called once, after fdatasync or with the error that stopped the engine. Runs on the engine's thread: must be quick,
+/// and must not call the engine.
+///
+/// When the call that took it fails by itself, it is dropped without being called.
 pub type OnFlushed = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// Index and term of an entry, as the log keeps it (openraft's standard leader id: one leader per term).
@@ -77,7 +132,8 @@ pub trait RowStore: Send + Sync + 'static {
         until: &[u8],
         limit: usize,
     ) -> io::Result<Vec<(Vec<u8>, Bytes)>>;
-    /// Blocks until every row of `shard` up to `index` is durable.
+    /// Blocks until every row of `shard` up to `index` is durable, and `durable_index` with them. Everything up to
+    /// `index` must have been given to `write` or `import` before; indexes without rows may be left out.
     fn barrier(&self, shard: ShardId, index: u64) -> io::Result<()>;
     /// The applied index that is durable for `shard` (0 = none).
     fn durable_index(&self, shard: ShardId) -> io::Result<u64>;
@@ -93,6 +149,8 @@ pub trait RowStore: Send + Sync + 'static {
     ) -> io::Result<(Vec<u8>, Option<Vec<u8>>)>;
     /// Takes what `export` gave; `barrier` at the snapshot's index makes it durable.
     fn import(&self, shard: ShardId, exported: &[u8]) -> io::Result<()>;
+    /// Forgets every row of `shard` and its durable index, durably: before the shard is filled anew, or leaves this node.
+    fn clear(&self, shard: ShardId) -> io::Result<()>;
     /// Bytes on disk, for the metrics.
     fn bytes(&self) -> u64;
 }

@@ -1,0 +1,1 @@
+//! The rows on disk, over sled.

@@ -11,6 +11,7 @@
 //! learns what happens. Absent on purpose: any decision of who gets what (that is `routing`), any knowledge of Raft
 //! (that is `cluster`).
 
+pub mod access;
 pub mod directory;
 pub mod engine;
 pub mod error;

@@ -7,6 +7,8 @@
 pub mod certificates;
 mod connection;
 mod frame;
+#[cfg(test)]
+mod hostile_tests;
 mod inbound;
 mod link;
 mod outbox;
@@ -14,6 +16,8 @@ pub mod tcp;
 #[cfg(test)]
 mod tcp_tests;
 pub mod tls;
+#[cfg(test)]
+mod tls_tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

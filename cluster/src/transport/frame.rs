@@ -159,6 +159,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.body_max = FRAME_MAX_BYTES;
     }
 
+    #[cfg(test)]
+    pub fn get_mut(&mut self) -> &mut R {
+        &mut self.reader
+    }
+
     /// Reads some bytes; 0 when the peer closed between frames. May be dropped and called again: nothing is lost.
     pub async fn fill(&mut self) -> Result<usize, FrameError> {
         let room = self.buffer.capacity() - self.buffer.len();
@@ -273,4 +278,148 @@ impl Hello {
 /// The purpose with this number.
 pub(super) fn purpose_from_u8(number: u8) -> Option<Purpose> {
     Purpose::ALL.into_iter().find(|purpose| *purpose as u8 == number)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::SmallRng;
+    use rand::{Rng, RngCore, SeedableRng};
+
+    use super::*;
+
+    const LARGEST: usize = HEADER_BYTES - 4 + HELLO_MAX_BYTES;
+
+    fn hello() -> Hello {
+        Hello {
+            cluster: Some([9; 16]),
+            node: 7,
+            incarnation: 0x0102_0304_0506_0708,
+            purpose: Purpose::Commands as u8,
+        }
+    }
+
+    #[test]
+    fn the_header_never_changes() {
+        let frame = Frame {
+            frame_type: FrameType::Call,
+            kind: 0x1234,
+            call: 0x0a0b_0c0d,
+            body: Bytes::from("hi"),
+        };
+        let bytes = [
+            16, 0, 0, 0, 1, 0, 2, 0, 0x34, 0x12, 0x0d, 0x0c, 0x0b, 0x0a, 0, 0, 0, 0, b'h', b'i',
+        ];
+        assert_eq!(frame.to_bytes()[..], bytes);
+        let mut numbers = [0; 10];
+        for (at, number) in numbers.iter_mut().enumerate() {
+            *number = FrameType::from_u8(at as u8 + 1).unwrap() as u8;
+        }
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!((FrameType::from_u8(0), FrameType::from_u8(11)), (None, None));
+        assert_eq!(Purpose::ALL.map(|purpose| purpose as u8), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn the_hello_never_changes() {
+        let mut bytes = vec![54, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        bytes.extend_from_slice(b"kaiwalnk\x01\x00\x01\x00");
+        bytes.push(1);
+        bytes.extend_from_slice(&[9; 16]);
+        bytes.extend_from_slice(&[7, 253, 8, 7, 6, 5, 4, 3, 2, 1, 1]);
+        assert_eq!(hello().to_frame().to_bytes()[..], bytes);
+        assert_eq!(
+            Hello::from_body(Bytes::copy_from_slice(&bytes[HEADER_BYTES..])).unwrap(),
+            hello()
+        );
+    }
+
+    #[test]
+    fn other_versions_and_strangers_are_told_apart() {
+        let body = hello().to_frame().body;
+        let changed = |at: usize, byte: u8| {
+            let mut body = body.to_vec();
+            body[at] = byte;
+            Hello::from_body(body.into())
+        };
+        assert_eq!(changed(0, b'K'), Err(HelloError::Magic));
+        // A newer peer that still speaks version 1 is understood, one that does not is not.
+        assert_eq!(changed(10, 9), Ok(hello()));
+        assert_eq!(changed(8, 2), Err(HelloError::Protocol(2, 1)));
+        assert!(matches!(changed(12, 7), Err(HelloError::Body(_))));
+        for cut in 0..body.len() {
+            assert!(Hello::from_body(body.slice(..cut)).is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_come_out_however_the_bytes_are_cut() {
+        let frames: Vec<_> = (0..40)
+            .map(|n| Frame {
+                frame_type: FrameType::Send,
+                kind: n,
+                call: 1 << n,
+                body: vec![7; 25 * n as usize].into(),
+            })
+            .collect();
+        let wire: Vec<u8> = frames.iter().flat_map(|frame| frame.to_bytes()).collect();
+        for piece in [1, 3, 17, 4096, wire.len()] {
+            let (mut writer, reader) = tokio::io::duplex(piece);
+            let bytes = wire.clone();
+            tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut writer, &bytes).await });
+            let mut reader = FrameReader::new(reader);
+            for frame in &frames {
+                assert_eq!(reader.read_frame().await.unwrap().unwrap(), *frame);
+            }
+            assert!(reader.read_frame().await.unwrap().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_or_wrong_frame_is_an_error() {
+        let wire = Frame::control(FrameType::Ping, 5, "body").to_bytes();
+        for cut in 1..wire.len() {
+            let read = FrameReader::new(&wire[..cut]).read_frame().await;
+            assert!(matches!(read, Err(FrameError::Cut)), "cut at {cut}");
+        }
+        let wrong = async |at: usize, byte: u8| {
+            let mut wire = wire.clone();
+            wire[at] = byte;
+            FrameReader::new(&wire[..]).read_frame().await.unwrap_err().to_string()
+        };
+        assert_eq!(wrong(0, 13).await, "a frame of 13 bytes");
+        assert_eq!(wrong(3, 255).await, "a frame of 4278190098 bytes");
+        assert_eq!(wrong(4, 2).await, "frame schema 2 (this node reads 1)");
+        assert_eq!(wrong(6, 77).await, "frame type 77");
+        assert_eq!(wrong(7, 1).await, "reserved byte 1");
+    }
+
+    #[tokio::test]
+    async fn garbage_neither_panics_nor_takes_memory() {
+        let mut random = SmallRng::seed_from_u64(7);
+        for round in 0..2_000 {
+            let mut garbage = vec![0; random.random_range(1..3 * LARGEST)];
+            random.fill_bytes(&mut garbage);
+            if round % 2 == 0 {
+                // A length that is believed.
+                let length = random.random_range(0..LARGEST as u32 + 3);
+                garbage.splice(..0, length.to_le_bytes());
+            }
+            let mut reader = FrameReader::new(&garbage[..]);
+            while let Ok(Some(_)) = reader.read_frame().await {}
+            assert!(
+                reader.buffer.capacity() <= 4 * READ_ROOM_LOW,
+                "{}",
+                reader.buffer.capacity()
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_claimed_length_reserves_nothing_before_its_bytes_come() {
+        let claim = (FRAME_MAX_BYTES as u32).to_le_bytes();
+        let mut reader = FrameReader::new(&claim[..]);
+        reader.trust();
+        assert!(matches!(reader.read_frame().await, Err(FrameError::Cut)));
+        assert!(reader.buffer.capacity() <= 2 * READ_BYTES);
+    }
 }

@@ -172,3 +172,112 @@ impl Outbox {
 const READY_BYTES: usize = 64 << 10;
 
 const _: () = assert!(COPY_MAX_BYTES + HEADER_BYTES < READY_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::frame::{FrameReader, FrameType};
+    use super::*;
+
+    fn frame(call: u64, bytes: usize) -> Frame {
+        Frame {
+            frame_type: FrameType::Call,
+            kind: 1,
+            call,
+            body: Bytes::from(vec![1; bytes]),
+        }
+    }
+
+    fn urgent(frame_type: FrameType, call: u64) -> Frame {
+        Frame::control(frame_type, call, Bytes::new())
+    }
+
+    async fn written(outbox: Outbox) -> Vec<(FrameType, u64, usize)> {
+        outbox.close_with(urgent(FrameType::Goodbye, 0));
+        let mut wire = Vec::new();
+        outbox.write_to(&mut wire, Counter::noop()).await.unwrap();
+        assert_eq!(outbox.waiting.lock().bytes, 0);
+        let mut reader = FrameReader::new(&wire[..]);
+        reader.trust();
+        let mut frames = Vec::new();
+        while let Some(frame) = reader.read_frame().await.unwrap() {
+            frames.push((frame.frame_type, frame.call, frame.body.len()));
+        }
+        frames
+    }
+
+    #[tokio::test]
+    async fn both_bounds_hold_and_order_is_kept() {
+        let outbox = Outbox::new(3, 2 * HEADER_BYTES + 100);
+        assert_eq!(outbox.push(frame(1, 60)), Ok(()));
+        assert_eq!(outbox.push(frame(2, 41)), Err(NotQueued::Full), "bytes");
+        assert_eq!(outbox.push(frame(3, 40)), Ok(()));
+        assert_eq!(
+            written(outbox).await,
+            [
+                (FrameType::Call, 1, 60),
+                (FrameType::Call, 3, 40),
+                (FrameType::Goodbye, 0, 0)
+            ]
+        );
+        let outbox = Outbox::new(2, 1_000);
+        assert_eq!(outbox.push(frame(1, 5_000)), Ok(()), "one always fits");
+        assert_eq!(outbox.push(frame(2, 0)), Err(NotQueued::Full));
+        let outbox = Outbox::new(2, 1_000);
+        assert_eq!((outbox.push(frame(1, 0)), outbox.push(frame(2, 0))), (Ok(()), Ok(())));
+        assert_eq!(outbox.push(frame(3, 0)), Err(NotQueued::Full), "frames");
+    }
+
+    #[tokio::test]
+    async fn pings_go_first_and_do_not_heap_up() {
+        let outbox = Outbox::new(2, 1_000);
+        outbox.push(frame(1, 10)).unwrap();
+        outbox.push(frame(2, 10)).unwrap();
+        for number in 0..10 {
+            outbox.push_urgent(urgent(FrameType::Ping, number));
+        }
+        assert_eq!(
+            written(outbox).await,
+            [
+                (FrameType::Ping, 9, 0),
+                (FrameType::Call, 1, 10),
+                (FrameType::Call, 2, 10),
+                (FrameType::Goodbye, 0, 0)
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn large_and_small_bodies_mix_over_many_rounds() {
+        let outbox = Outbox::new(1_000, 100 << 20);
+        let sizes = [
+            0,
+            1,
+            COPY_MAX_BYTES,
+            COPY_MAX_BYTES + 1,
+            READY_BYTES,
+            5,
+            ROUND_BYTES,
+            2 * ROUND_BYTES,
+            9,
+        ];
+        let mut expected = Vec::new();
+        for (call, &bytes) in (0..).zip(sizes.iter().cycle().take(100)) {
+            outbox.push(frame(call, bytes)).unwrap();
+            expected.push((FrameType::Call, call, bytes));
+        }
+        expected.push((FrameType::Goodbye, 0, 0));
+        assert_eq!(written(outbox).await, expected);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_taken_after_the_end() {
+        let outbox = Outbox::new(10, 1_000);
+        outbox.push(frame(1, 10)).unwrap();
+        outbox.discard();
+        assert_eq!(outbox.push(frame(2, 10)), Err(NotQueued::Closed));
+        outbox.push_urgent(urgent(FrameType::Ping, 1));
+        assert_eq!(written(outbox).await, []);
+    }
+}

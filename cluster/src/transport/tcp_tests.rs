@@ -20,8 +20,8 @@ use crate::transport::{
 
 /// What no test may wait longer for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-const ECHO: u16 = 1000;
-const HOLD: u16 = 1001;
+pub(super) const ECHO: u16 = 1000;
+pub(super) const HOLD: u16 = 1001;
 const LET_FALL: u16 = 1002;
 
 pub(super) const ONE: NodeId = NodeId(1);
@@ -31,8 +31,8 @@ pub(super) const TWO: NodeId = NodeId(2);
 #[derive(Default)]
 pub(super) struct Recorder {
     pub came: Mutex<Vec<(Caller, u16, Bytes)>>,
-    held: Mutex<Vec<(Bytes, Reply)>>,
-    gone: Mutex<Vec<Caller>>,
+    pub held: Mutex<Vec<(Bytes, Reply)>>,
+    pub gone: Mutex<Vec<Caller>>,
 }
 
 impl Handler for Recorder {

@@ -12,9 +12,12 @@
 //! (that is `cluster`).
 
 pub mod access;
+pub mod config;
 pub mod directory;
 pub mod engine;
 pub mod error;
 pub mod gateway;
 pub mod limits;
+pub mod logging;
 pub mod query;
+pub mod toml_input;

@@ -44,6 +44,8 @@ pub const ROW_KEY_MAX_BYTES: usize = 1 << 10;
 pub const ROWS_PENDING_MAX_BYTES: usize = 16 << 20;
 /// Rows in one batch that the row store writes: it locks readers out meanwhile.
 pub const ROWS_BATCH_MAX: usize = 2_048;
+/// Rows that one call of `export` looks at.
+pub const ROWS_EXPORT_LOOKED_AT_MAX: usize = 50_000;
 /// sled's page cache, in bytes.
 pub const ROWS_CACHE_BYTES: u64 = 128 << 20;
 /// A leader whose clock is further than this from the median of its peers hands leadership over, in milliseconds.

@@ -74,7 +74,7 @@ fn callbacks_come_in_order_and_appends_share_flushes() {
         let sender = sender.clone();
         log.append(
             vec![entry(1, index)],
-            Box::new(move |result| drop(sender.send((index, result.is_ok())))),
+            Box::new(move |result| sender.send((index, result.is_ok())).unwrap()),
         )
         .unwrap();
         assert_eq!(

@@ -176,9 +176,9 @@ pub struct Caller {
 
 /// Takes frames, in the order of their link. Must return at once: queue or spawn.
 pub trait Handler: Send + Sync + 'static {
-    /// A frame that wants a reply.
+    /// A frame that wants a reply. How many may be unanswered is bounded per connection; the caller of more is told `busy`.
     fn on_call(&self, from: Caller, purpose: Purpose, kind: u16, body: Bytes, reply: Reply);
-    /// A frame that wants none.
+    /// A frame that wants none. Nothing bounds them but the handler: drop them, or queue them within a limit.
     fn on_send(&self, from: Caller, purpose: Purpose, kind: u16, body: Bytes);
     /// A connection ended.
     fn on_disconnect(&self, _from: Caller) {}

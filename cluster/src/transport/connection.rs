@@ -1,5 +1,6 @@
 //! Makes connections: TCP, TLS and the hellos of both sides, each within a deadline.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -53,10 +54,30 @@ pub(super) struct Identity {
     pub node: NodeId,
     pub incarnation: u64,
     pub cluster: RwLock<Option<[u8; 16]>>,
+    /// Who may connect; `None` for everybody (with TLS: who has a certificate of the authority).
+    pub admitted: RwLock<Option<BTreeSet<NodeId>>>,
     pub tls: Option<TlsContext>,
 }
 
 impl Identity {
+    pub fn new(node: NodeId, incarnation: u64, tls: Option<TlsContext>) -> Self {
+        Self {
+            node,
+            incarnation,
+            cluster: RwLock::new(None),
+            admitted: RwLock::new(None),
+            tls,
+        }
+    }
+
+    /// Whether this node may connect to us.
+    pub fn admits(&self, node: NodeId) -> bool {
+        self.admitted
+            .read()
+            .as_ref()
+            .is_none_or(|admitted| admitted.contains(&node))
+    }
+
     fn hello(&self, purpose: u8) -> Hello {
         Hello {
             cluster: *self.cluster.read(),
@@ -107,6 +128,8 @@ pub(super) enum ConnectError {
     Refused(String),
     #[error("another cluster")]
     OtherCluster,
+    #[error("node {0} is not a member")]
+    NotAdmitted(NodeId),
     #[error("node {found} answers where node {wanted} was expected")]
     OtherNode { wanted: NodeId, found: NodeId },
     #[error("purpose {0} is unknown")]
@@ -216,6 +239,10 @@ async fn greet(
                 "names {names:?}, but the peer says it is {wanted}"
             )));
         }
+    }
+    // After the certificate: who is a member is told to nobody who cannot prove a name.
+    if !identity.admits(NodeId(hello.node)) {
+        return Err(ConnectError::NotAdmitted(NodeId(hello.node)));
     }
     Ok(hello)
 }

@@ -30,6 +30,8 @@ pub(super) const PURPOSE_PROBE: u8 = 255;
 const READ_BYTES: usize = 64 << 10;
 /// Room below which a read makes more.
 const READ_ROOM_LOW: usize = 4 << 10;
+/// Bodies up to this size are copied out of the read buffer; larger ones take their part of it along.
+const COPY_MAX_BYTES: usize = 16 << 10;
 
 /// What a frame is. Numbers are for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +139,7 @@ impl Frame {
     }
 }
 
-/// Takes frames out of a stream of bytes. Bodies share the reader's memory: 64 KiB, or their own size when larger.
+/// Takes frames out of a stream of bytes. A body holds on to memory in proportion to its size.
 pub(super) struct FrameReader<R> {
     reader: R,
     buffer: BytesMut,
@@ -195,8 +197,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if self.buffer.len() < 4 + rest {
             return Ok(None);
         }
-        let mut frame = self.buffer.split_to(4 + rest);
-        frame.advance(4);
+        let mut frame = &self.buffer[4..4 + rest];
         let schema = frame.get_u16_le();
         if schema != SCHEMA {
             return Err(FrameError::Schema(schema));
@@ -209,11 +210,20 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
         let kind = frame.get_u16_le();
         let call = frame.get_u64_le();
+        // A small body that somebody keeps must not keep the whole buffer with it.
+        let body = if frame.len() <= COPY_MAX_BYTES {
+            let body = Bytes::copy_from_slice(frame);
+            self.buffer.advance(4 + rest);
+            body
+        } else {
+            self.buffer.advance(HEADER_BYTES);
+            self.buffer.split_to(rest + 4 - HEADER_BYTES).freeze()
+        };
         Ok(Some(Frame {
             frame_type,
             kind,
             call,
-            body: frame.freeze(),
+            body,
         }))
     }
 

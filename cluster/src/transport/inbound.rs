@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::connection::{ConnectError, Connection, Identity, LinkTimes, accept, byte_counter, refusal};
-use super::frame::{Frame, FrameReader, FrameType, PURPOSE_PROBE, purpose_from_u8};
+use super::frame::{Frame, FrameReader, FrameType, HelloError, PURPOSE_PROBE, purpose_from_u8};
 use super::outbox::Outbox;
 use crate::limits::{
     FRAME_MAX_BYTES, HANDSHAKES_MAX, INBOUND_MAX, LINK_CALLS_MAX, LINK_CALLS_MAX_BYTES, LINK_QUEUE_BYTES,
@@ -117,13 +117,17 @@ impl Inbound {
             Err(error) => {
                 match &error {
                     // A wrong certificate or cluster is the operator's to mend; garbage from a stranger is not worth a line.
-                    ConnectError::OtherCluster | ConnectError::Certificate(_) | ConnectError::Hello(_) => {
+                    ConnectError::OtherCluster
+                    | ConnectError::Certificate(_)
+                    | ConnectError::NotAdmitted(_)
+                    | ConnectError::Hello(HelloError::Protocol(..)) => {
                         tracing::warn!(?from, %error, "connection refused");
                     }
                     _ => tracing::debug!(?from, %error, "connection refused"),
                 }
                 refused(match error {
                     ConnectError::OtherCluster => "cluster",
+                    ConnectError::NotAdmitted(_) => "member",
                     ConnectError::Certificate(_) | ConnectError::Tls(_) => "tls",
                     ConnectError::Deadline => "deadline",
                     _ => "hello",
@@ -189,10 +193,10 @@ impl Inbound {
         })
     }
 
-    /// Cuts connections of other clusters, once this node knows its own.
+    /// Cuts connections that would not be accepted now.
     pub fn cut_strangers(&self) {
-        for open in self.open.lock().values() {
-            if !self.identity.same_cluster(open.cluster) {
+        for ((node, _), open) in &*self.open.lock() {
+            if !self.identity.same_cluster(open.cluster) || !self.identity.admits(*node) {
                 open.cut.cancel();
             }
         }
@@ -291,7 +295,7 @@ impl<'a> Serving<'a> {
                     if silent_ticks > times.silent_ticks { Err(End::Broken("the peer is silent".into())) } else { Ok(()) }
                 }
                 _ = &mut *write => Err(End::Closed),
-                () = cut.cancelled() => Err(End::Broken("replaced by a newer connection, or of another cluster".into())),
+                () = cut.cancelled() => Err(End::Broken("replaced by a newer connection, or not admitted any more".into())),
                 () = self.inbound.stop.cancelled() => {
                     self.outbox.close_with(Frame::control(FrameType::Goodbye, 0, Bytes::new()));
                     let until_closed = async { while !matches!(reader.read_frame().await, Ok(None) | Err(_)) {} };

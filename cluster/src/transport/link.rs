@@ -26,6 +26,9 @@ use super::outbox::{NotQueued, Outbox};
 use crate::limits::{FRAME_MAX_BYTES, LINK_CALLS_MAX, LINK_QUEUE, LINK_QUEUE_BYTES};
 use crate::transport::{CallError, LinkEvent, NodeId, Purpose};
 
+/// A longer deadline is taken for this one: no reply takes a day.
+const DEADLINE_MAX: Duration = Duration::from_secs(86_400);
+
 type Answer = oneshot::Sender<Result<Bytes, CallError>>;
 
 enum State {
@@ -100,7 +103,7 @@ impl Link {
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
         let peer = self.peer;
-        let deadline = Instant::now() + deadline;
+        let deadline = Instant::now() + deadline.min(DEADLINE_MAX);
         let call = self.next_call.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         if let Err(error) = self.queue(

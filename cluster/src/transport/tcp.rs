@@ -1,6 +1,6 @@
 //! [`Transport`] over TCP, with or without TLS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -117,12 +117,7 @@ impl TcpTransport {
         let local_addr = listener
             .local_addr()
             .map_err(|error| StartError::Listen(listen, error))?;
-        let identity = Arc::new(Identity {
-            node,
-            incarnation,
-            cluster: RwLock::new(None),
-            tls,
-        });
+        let identity = Arc::new(Identity::new(node, incarnation, tls));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let inbound = Arc::new(Inbound::new(
             Arc::clone(&identity),
@@ -151,13 +146,20 @@ impl TcpTransport {
     }
 
     /// Tells peers from now on which cluster this node belongs to; those of another are cut off and refused. A node or peer
-    /// that has none yet is not refused for it.
+    /// that has none yet is not refused for it, so call this before [`Transport::set_peers`] wherever the id is known.
     pub fn set_cluster_id(&self, cluster: Option<[u8; 16]>) {
         *self.identity.cluster.write() = cluster;
         self.inbound.cut_strangers();
         for link in self.links.read().values() {
             link.cut_stranger(&self.identity);
         }
+    }
+
+    /// Which nodes may connect from now on; others are cut off and refused. `None`, as at the start: everybody (with TLS,
+    /// everybody with a certificate of the authority). A node that was removed still has its certificate.
+    pub fn set_admitted(&self, nodes: Option<BTreeSet<NodeId>>) {
+        *self.identity.admitted.write() = nodes;
+        self.inbound.cut_strangers();
     }
 
     /// Reads the certificate files again, for new handshakes. On an error the old ones stay in force.

@@ -434,3 +434,43 @@ async fn a_link_at_its_bound_is_busy_and_recovers() {
         body(1)
     );
 }
+
+#[tokio::test]
+async fn a_node_that_is_not_admitted_is_cut_and_refused() {
+    let ((one, _), (two, handler)) = (start(ONE, None), start(TWO, None));
+    let mut events = connected(&one, &two).await;
+    two.set_admitted(Some([NodeId(3)].into()));
+    event(&mut events, down).await;
+    let probed = one.probe(TWO).await;
+    assert!(
+        matches!(&probed, Err(CallError::Unreachable(_, why)) if why.contains("not a member")),
+        "{probed:?}"
+    );
+    until("all connections are gone", || !handler.gone.lock().is_empty()).await;
+    two.set_admitted(Some([ONE].into()));
+    event(&mut events, up).await;
+    assert_eq!(one.probe(TWO).await, Ok(200));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_callers_share_a_link() {
+    let ((one, _), (two, _)) = (start(ONE, None), start(TWO, None));
+    connected(&one, &two).await;
+    let callers: Vec<_> = (0..64u32)
+        .map(|caller| {
+            let one = Arc::clone(&one);
+            tokio::spawn(async move {
+                for number in 0..200 {
+                    let body = body(caller << 16 | number);
+                    let reply = one
+                        .call(TWO, Purpose::Commands, ECHO, body.clone(), Duration::MAX)
+                        .await;
+                    assert_eq!(reply.unwrap(), body);
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        timeout(PATIENCE, caller).await.unwrap().unwrap();
+    }
+}

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use parking_lot::RwLock;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -38,12 +37,7 @@ fn files(dir: &TempDir, node: NodeId) -> TlsFiles {
 }
 
 fn identity(node: NodeId, tls: Option<TlsContext>) -> Identity {
-    Identity {
-        node,
-        incarnation: 1,
-        cluster: RwLock::new(None),
-        tls,
-    }
+    Identity::new(node, 1, tls)
 }
 
 fn unreachable<T: std::fmt::Debug>(result: Result<T, CallError>) -> String {

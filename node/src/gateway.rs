@@ -1,3 +1,4 @@
 //! Connections: WebSocket, resume cursors, fan-out, limits.
 
 pub mod hub;
+pub mod protocol;

@@ -13,6 +13,7 @@
 
 pub mod access;
 pub mod config;
+pub mod client;
 pub mod directory;
 pub mod engine;
 pub mod error;

@@ -12,6 +12,7 @@
 //! (that is `cluster`).
 
 pub mod access;
+pub mod auth;
 pub mod config;
 pub mod client;
 pub mod directory;

@@ -11,6 +11,8 @@ mod frame;
 mod hostile_tests;
 mod inbound;
 mod link;
+#[cfg(test)]
+mod metrics_tests;
 mod outbox;
 pub mod tcp;
 #[cfg(test)]
@@ -29,19 +31,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{broadcast, oneshot};
 
 /// A node's number, unique for ever within its cluster.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    serde::Serialize,
-    serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct NodeId(pub u64);
 
 impl std::fmt::Display for NodeId {

@@ -286,6 +286,8 @@ async fn death_of_the_peer_fails_open_calls_and_its_restart_has_a_new_incarnatio
     assert_eq!(call, Err(CallError::Refused(TWO)));
     assert_eq!(one.probe(TWO).await, Err(CallError::Refused(TWO)));
 
+    // Another test may be connecting from this very port.
+    until("the port is free", || std::net::TcpListener::bind(address).is_ok()).await;
     let (process, _two) = start_mortal(TWO, address, 42);
     let again = event(&mut events, up).await;
     assert_eq!(
@@ -333,8 +335,11 @@ async fn a_clean_stop_says_goodbye_and_the_other_side_hears_of_the_disconnect() 
     })
     .await;
     assert!(handler_of_one.gone.lock().iter().all(|caller| caller.node == TWO));
-    // The port is free again.
-    std::net::TcpListener::bind(two.local_addr()).unwrap();
+    // Not at once: another test may connect from this very port.
+    until("the port is free", || {
+        std::net::TcpListener::bind(two.local_addr()).is_ok()
+    })
+    .await;
     assert!(matches!(
         two.send(ONE, Purpose::Commands, 7, body(1)),
         Err(CallError::Unreachable(..))

@@ -109,7 +109,10 @@ pub enum Event {
         handled_ms: u64,
     },
     /// It has left the state; the final header, for the archive.
-    Archived { conversation: ConversationId },
+    Archived {
+        conversation: ConversationId,
+        view: ConversationView,
+    },
 }
 
 /// A durable entry: all kinds share one `seq` in their conversation.
@@ -256,6 +259,8 @@ pub struct ConversationView {
     pub read: Vec<(Reader, Seq)>,
     /// Why it was offered to whom it was offered last (R39).
     pub explanation: Option<Arc<Explanation>>,
+    /// What its agent wrote down at the end.
+    pub disposition: Option<String>,
 }
 
 /// An item of an agent's own stream; `agent_seq` from 1, without gap.

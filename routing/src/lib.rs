@@ -34,4 +34,5 @@ pub mod limits;
 pub mod queue_manager;
 pub mod rejection;
 pub mod settings;
+pub mod state;
 pub mod view;

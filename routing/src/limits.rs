@@ -32,6 +32,8 @@ pub const CHANNELS_MAX: usize = 16;
 pub const ESCALATIONS_MAX: usize = 8;
 /// Rules of one tenant.
 pub const RULES_MAX: usize = 256;
+/// Parts of one rule.
+pub const RULE_PARTS_MAX: usize = 16;
 /// A rule's expression, in bytes.
 pub const RULE_MAX_BYTES: usize = 2048;
 /// Queues, agents, skills of one tenant.
@@ -52,6 +54,12 @@ pub const AGENT_STREAM_WINDOW: usize = 256;
 pub const EXPLAINED_CANDIDATES: usize = 5;
 /// Agents that declined one conversation and are remembered.
 pub const DECLINES_MAX: usize = 32;
+/// Who may have a read cursor in one conversation.
+pub const READERS_MAX: usize = 64;
+/// How long a reopened or resumed conversation waits for its last agent alone, in milliseconds.
+pub const LAST_AGENT_WAIT_MS: u64 = 30_000;
+/// Predicates that an explanation lists.
+pub const EXPLAINED_PREDICATES: usize = 32;
 /// Any duration in a setting, in milliseconds: 30 days.
 pub const DURATION_MAX_MS: u64 = 30 * 24 * 3_600_000;
 

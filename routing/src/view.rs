@@ -1,7 +1,7 @@
 //! What the queue manager is told: complete small pictures, so that it needs no look at the state.
 //!
 //! The state gives the same pictures twice: in its events, as things change, and by iterators over all there is
-//! ([`crate::state::State::views`]), from which a new leader's queue manager starts. Both must lead to equal indexes; a test says so.
+//! ([`crate::state::Tenant::views`]), from which a new leader's queue manager starts. Both must lead to equal indexes; a test says so.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +11,19 @@ use serde::{Deserialize, Serialize};
 use crate::command::Due;
 use crate::ids::{AgentId, Channel, ConversationId, Millis, QueueId};
 use crate::settings::{AgentSettings, QueueSettings, Requirement};
+
+/// All that a new leader's queue manager starts from, each in a stated order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Views {
+    /// By id.
+    pub queues: Vec<QueueView>,
+    /// By id; also those who are offline.
+    pub supplies: Vec<Supply>,
+    /// By conversation.
+    pub demands: Vec<Demand>,
+    /// Earliest first.
+    pub timers: Vec<Due>,
+}
 
 /// A conversation that waits: all that matching needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +46,8 @@ pub struct Demand {
     pub required: Arc<[Requirement]>,
     /// R2: wished; sorted.
     pub preferred: Arc<[Requirement]>,
-    /// R7, R31: only this agent, until the timer fires.
+    /// R7, R31: only this agent, until the timer fires. Named in person, so neither queue nor skills are asked of them:
+    /// only presence, exclusion and room.
     pub only: Option<AgentId>,
     /// R24: not these (declined, timed out, lost), until the timer fires; sorted.
     pub excluded: Vec<AgentId>,

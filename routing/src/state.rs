@@ -1,0 +1,381 @@
+//! The replicated state of one shard: many tenants, each with its queues, agents and conversations.
+//!
+//! [`State::apply`] owns the control flow: stamp, idempotency window, the command itself on a [`draft::Draft`], commit. What a
+//! command does is in the files beside this one, by what it is about; none of them chooses (see [`crate::queue_manager`]).
+//!
+//! Rules that the words of the commands leave open:
+//!
+//! - An accepted offer keeps its epoch: the assignment is fenced by the number under which it was offered.
+//! - Only who is `available` has offers outstanding: going away, draining or suspect withdraws them.
+//! - An offer may be accepted until it has been expired by [`Timer::OfferDeadline`]: the log's order decides, not the clock.
+//! - A queue's length counts who waits and who is offered. Whoever was in it before (declined, lost agent, override) comes back
+//!   in beyond the cap; newcomers, transfers, reopened conversations and escalations obey it.
+//! - A customer's message to a paused conversation resumes it: at its owner, when they are here and have room; otherwise it waits,
+//!   for them alone for a while, then for anybody. An agent's own resume is refused when there is no room.
+//! - Escalation, abandonment and exclusions by time run while the conversation waits, not while it is offered.
+
+mod agent;
+mod arrive;
+mod conversation;
+mod digest;
+mod draft;
+mod end;
+mod hand_over;
+mod index;
+mod offers;
+mod presence;
+mod put;
+mod queue;
+mod rows;
+mod snapshot;
+mod talk;
+mod tenant;
+mod timers;
+mod valid;
+mod window;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+pub use agent::{AgentView, StreamGap};
+pub use index::PhaseCounts;
+pub use snapshot::{Captured, STATE_SCHEMA};
+pub use tenant::Tenant;
+
+use crate::command::{COMMAND_SCHEMA, Command, Envelope, IdempotencyKey};
+use crate::event::{Event, Receipt, TenantEvent};
+use crate::ids::{Millis, TenantId};
+use crate::limits;
+use crate::rejection::Rejection;
+use draft::{Changes, Draft};
+
+/// One shard's state.
+#[derive(Debug, Default)]
+pub struct State {
+    tenants: BTreeMap<TenantId, Tenant>,
+    /// Index of the last entry that was applied.
+    index: u64,
+    at_ms: Millis,
+    digest: u64,
+}
+
+impl State {
+    /// Of an empty log.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Applies one command of the entry `index`, stamped `at_ms` (clamped to be monotonic). Its events are appended to `events`;
+    /// a repeat of an idempotency key gives the first answer again, and no events.
+    ///
+    /// # Errors
+    /// A deterministic refusal: nothing has changed but the clock and the digest, and nothing was appended.
+    pub fn apply(
+        &mut self,
+        index: u64,
+        at_ms: Millis,
+        envelope: &Envelope,
+        events: &mut Vec<TenantEvent>,
+    ) -> Result<Receipt, Rejection> {
+        self.at_ms = self.at_ms.max(at_ms);
+        self.index = self.index.max(index);
+        let told = events.len();
+        let result = self.apply_stamped(envelope, events);
+        self.digest = digest::chain(self.digest, &(index, self.at_ms, &result, &events[told..]));
+        result
+    }
+
+    fn apply_stamped(&mut self, envelope: &Envelope, events: &mut Vec<TenantEvent>) -> Result<Receipt, Rejection> {
+        if envelope.schema != COMMAND_SCHEMA {
+            return Err(Rejection::UnsupportedVersion(envelope.schema));
+        }
+        if matches!(envelope.command, Command::PutTenant { .. }) && !self.tenants.contains_key(&envelope.tenant) {
+            return self.found(envelope, events);
+        }
+        let tenant = self.tenants.get_mut(&envelope.tenant).ok_or(Rejection::UnknownTenant)?;
+        if let Some(first) = envelope
+            .key
+            .as_ref()
+            .map(|key| tenant.answer(key))
+            .transpose()?
+            .flatten()
+        {
+            return Ok(first);
+        }
+        let (receipt, changes) = decide(tenant, self.index, self.at_ms, &envelope.command)?;
+        finish(envelope, tenant, changes, &receipt, events);
+        Ok(receipt)
+    }
+
+    /// A tenant's first command.
+    fn found(&mut self, envelope: &Envelope, events: &mut Vec<TenantEvent>) -> Result<Receipt, Rejection> {
+        let mut tenant = Tenant::default();
+        let (receipt, changes) = decide(&tenant, self.index, self.at_ms, &envelope.command)?;
+        finish(envelope, &mut tenant, changes, &receipt, events);
+        self.tenants.insert(envelope.tenant, tenant);
+        Ok(receipt)
+    }
+
+    /// The log's time: that of the last command, never less than before.
+    pub fn at_ms(&self) -> Millis {
+        self.at_ms
+    }
+
+    /// Index of the last entry that was applied.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Chained over every command's index, stamp, answer and events, bodies included: equal for equal logs.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Over the encoded state; reads all of it.
+    pub fn full_hash(&self) -> u64 {
+        let mut hash = digest::HashWriter(xxhash_rust::xxh3::Xxh3::new());
+        // Writing to a hash does not fail; were it to, all replicas would agree on the prefix.
+        let _ = self.capture().write(&mut hash);
+        hash.0.digest()
+    }
+
+    /// The state as it is now, sharing its rows: about a millisecond for a million conversations.
+    pub fn capture(&self) -> Captured {
+        let tenants = self
+            .tenants
+            .iter()
+            .map(|(id, tenant)| (*id, tenant.kept.clone()))
+            .collect();
+        Captured {
+            tenants,
+            index: self.index,
+            at_ms: self.at_ms,
+            digest: self.digest,
+        }
+    }
+
+    /// What [`Captured::write`] wrote.
+    ///
+    /// # Errors
+    /// Whatever `from` fails with, and `InvalidData` for anything that is not a whole state of a known version.
+    pub fn read(from: &mut dyn io::Read) -> io::Result<Self> {
+        let Captured {
+            tenants,
+            index,
+            at_ms,
+            digest,
+        } = snapshot::read(from)?;
+        let tenants = tenants.into_iter().map(|(id, kept)| (id, Tenant::of(kept))).collect();
+        Ok(Self {
+            tenants,
+            index,
+            at_ms,
+            digest,
+        })
+    }
+
+    /// All tenants, by id.
+    pub fn tenants(&self) -> impl Iterator<Item = (TenantId, &Tenant)> {
+        self.tenants.iter().map(|(id, tenant)| (*id, tenant))
+    }
+
+    /// One tenant.
+    pub fn tenant(&self, id: TenantId) -> Option<&Tenant> {
+        self.tenants.get(&id)
+    }
+}
+
+/// Commits, remembers the answer, and hands the events on.
+fn finish(
+    envelope: &Envelope,
+    tenant: &mut Tenant,
+    changes: Changes,
+    receipt: &Receipt,
+    events: &mut Vec<TenantEvent>,
+) {
+    let mut told = tenant.commit(changes);
+    if let Some(key) = &envelope.key {
+        tenant.remember(key, receipt, &mut told);
+    }
+    events.extend(told.into_iter().map(|event| TenantEvent {
+        tenant: envelope.tenant,
+        event,
+    }));
+}
+
+/// What the command does, or why it is refused; the tenant is as it was.
+fn decide(tenant: &Tenant, index: u64, at_ms: Millis, command: &Command) -> Result<(Receipt, Changes), Rejection> {
+    let mut draft = Draft::new(tenant, index, at_ms);
+    let d = &mut draft;
+    let receipt = match command {
+        Command::PutTenant { name } => put::tenant(d, name),
+        Command::PutQueue { queue, settings } => put::queue(d, *queue, settings),
+        Command::RemoveQueue { queue } => put::remove_queue(d, *queue),
+        Command::PutSkill { skill, description } => put::skill(d, skill, description),
+        Command::RemoveSkill { skill } => put::remove_skill(d, skill),
+        Command::PutAgent { agent, settings } => put::agent(d, *agent, settings),
+        Command::RemoveAgent { agent } => put::remove_agent(d, *agent),
+        Command::PutRules { rules, fallback } => put::rules(d, rules, fallback.as_ref()),
+
+        Command::StartConversation {
+            conversation,
+            channel,
+            customer,
+            attributes,
+            classification,
+            message,
+        } => {
+            let newcomer = arrive::Newcomer {
+                id: *conversation,
+                channel,
+                customer,
+                attributes,
+                classification,
+            };
+            arrive::start(d, newcomer, message.as_ref())
+        }
+        Command::PostMessage {
+            conversation,
+            author,
+            body,
+        } => talk::message(d, *conversation, author, body),
+        Command::PostNote {
+            conversation,
+            agent,
+            body,
+        } => talk::note(d, *conversation, *agent, body),
+        Command::MarkRead {
+            conversation,
+            reader,
+            seq,
+        } => talk::read(d, *conversation, *reader, *seq),
+        Command::SetAttributes {
+            conversation,
+            attributes,
+        } => talk::attributes(d, *conversation, attributes),
+        Command::Pause {
+            conversation,
+            agent,
+            epoch,
+        } => hand_over::pause(d, *conversation, *agent, *epoch),
+        Command::Resume { conversation, by } => hand_over::resume(d, *conversation, by),
+        Command::Close {
+            conversation,
+            by,
+            disposition,
+        } => end::close(d, *conversation, by, disposition.as_deref()),
+        Command::Reopen { conversation, by } => end::reopen(d, *conversation, by),
+        Command::CustomerLeft { conversation } => arrive::customer_left(d, *conversation),
+        Command::CustomerReturned { conversation } => arrive::customer_returned(d, *conversation),
+        Command::OverrideConversation {
+            conversation,
+            by,
+            change,
+        } => hand_over::change(d, *conversation, by, change),
+        Command::Transfer {
+            conversation,
+            by,
+            epoch,
+            target,
+        } => hand_over::transfer(d, *conversation, *by, *epoch, target),
+        Command::Pull { conversation, agent } => offers::pull(d, *conversation, *agent),
+        Command::AssignByHand {
+            conversation,
+            agent,
+            by,
+        } => offers::assign_by_hand(d, *conversation, *agent, by),
+
+        Command::SignIn { agent, presence } => presence::sign_in(d, *agent, presence),
+        Command::SignOut { agent } => presence::sign_out(d, *agent),
+        Command::SetPresence { agent, presence } => presence::change(d, *agent, presence),
+        Command::ConnectionsLost { agent } => presence::lost(d, *agent),
+        Command::ConnectionsBack { agent } => presence::back(d, *agent),
+        Command::AcceptOffer {
+            conversation,
+            agent,
+            epoch,
+        } => offers::accept(d, *conversation, *agent, *epoch),
+        Command::DeclineOffer {
+            conversation,
+            agent,
+            epoch,
+            reason,
+        } => offers::decline(d, *conversation, *agent, *epoch, reason),
+        Command::FinishWrapUp {
+            conversation,
+            agent,
+            epoch,
+            disposition,
+        } => end::finish_wrap_up(d, *conversation, *agent, *epoch, disposition.as_deref()),
+        Command::ExtendWrapUp {
+            conversation,
+            agent,
+            epoch,
+            by_ms,
+        } => end::extend_wrap_up(d, *conversation, *agent, *epoch, *by_ms),
+
+        Command::Offer {
+            conversation,
+            agent,
+            explanation,
+        } => offers::offer(d, *conversation, *agent, explanation),
+        Command::Fire { timer } => timers::fire(d, *timer),
+    }?;
+    Ok((receipt, draft.keep()?))
+}
+
+impl Tenant {
+    /// The first answer to a command that was applied before.
+    fn answer(&self, key: &IdempotencyKey) -> Result<Option<Receipt>, Rejection> {
+        match self.kept.windows.get(&(key.principal.clone(), key.instance)) {
+            Some(window) => window.answer(key.number),
+            None => Ok(None),
+        }
+    }
+
+    fn remember(&mut self, key: &IdempotencyKey, receipt: &Receipt, told: &mut Vec<Event>) {
+        let window = (key.principal.clone(), key.instance);
+        if !self.kept.windows.contains(&window) {
+            self.kept
+                .windows
+                .put(window.clone(), Arc::new(window::Window::default()));
+        }
+        if let Some(row) = self.kept.windows.get_mut(&window) {
+            row.remember(key.number, receipt, receipt.at_ms);
+        }
+        if self.kept.forget_at_ms.is_none() {
+            self.kept.forget_at_ms = Some(window::forget_at_ms(receipt.at_ms));
+            told.extend(window::forget_timer(self.kept.forget_at_ms).map(Event::TimerSet));
+        }
+    }
+
+    /// From its rows alone.
+    fn of(mut kept: tenant::Kept) -> Self {
+        let mut index = index::Index::default();
+        let ids: Vec<_> = kept.conversations.iter().map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(row) = kept.conversations.get(&id) else {
+                continue;
+            };
+            let mut row = conversation::Conversation::clone(row);
+            row.channel = index.channels.share(row.channel);
+            row.required = index.requirements.share(row.required);
+            row.preferred = index.requirements.share(row.preferred);
+            index.conversation(None, Some(&row));
+            kept.conversations.put(id, Arc::new(row));
+        }
+        for (id, row) in kept.agents.iter() {
+            index.agent(*id, None, Some(row));
+        }
+        for (id, row) in &kept.queues {
+            index.queue(*id, None, Some(row));
+        }
+        Self { kept, index }
+    }
+}
+
+const _: () = assert!(
+    limits::ESCALATIONS_MAX <= u8::BITS as usize,
+    "done steps are bits of one byte"
+);

@@ -1,0 +1,395 @@
+//! Coming, waiting, leaving: admission (R23), places in queues (R25, R27), customers who go and return (R32).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::conversation::{Alarm, Conversation, Stage};
+use super::draft::Draft;
+use super::{end, offers, talk, timers, valid};
+use crate::command::{Author, Body, Value};
+use crate::event::{AgentItemKind, CloseOutcome, EntryKind, Event, OfferOutcome, Receipt, UnassignReason};
+use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId};
+use crate::limits;
+use crate::rejection::Rejection;
+use crate::settings::{AtCap, Classification, EscalateAction, EscalateWhen};
+use crate::view::Presence;
+
+/// Who comes.
+pub(crate) struct Newcomer<'a> {
+    pub id: ConversationId,
+    pub channel: &'a Channel,
+    pub customer: &'a CustomerId,
+    pub attributes: &'a BTreeMap<String, Value>,
+    pub classification: &'a Classification,
+}
+
+pub(crate) fn start(d: &mut Draft<'_>, who: Newcomer<'_>, message: Option<&Body>) -> Result<Receipt, Rejection> {
+    valid::newcomer(d, &who)?;
+    message.map(valid::body).transpose()?;
+    if d.conversation(who.id).is_ok() {
+        return Err(Rejection::AlreadyExists {
+            what: format!("conversation {}", who.id),
+        });
+    }
+    let open = d.base().counts().open() as usize;
+    if open >= limits::CONVERSATIONS_MAX {
+        let (is, max) = (open as u64 + 1, limits::CONVERSATIONS_MAX as u64);
+        return Err(Rejection::TooLarge {
+            what: "number of open conversations".to_owned(),
+            is,
+            max,
+        });
+    }
+    let queues = &who.classification.queues;
+    for queue in queues {
+        d.queue(*queue)?;
+    }
+    let id = who.id;
+    let row = newcomer_row(d, &who);
+    d.put_conversation(row);
+    let admitted = queues.iter().copied().find(|queue| admits(d, *queue));
+    let (customer, channel) = (who.customer.clone(), who.channel.clone());
+    match admitted {
+        Some(queue) => {
+            d.tell(Event::Started {
+                conversation: id,
+                customer,
+                channel,
+                queue: Some(queue),
+            });
+            prefer(
+                d,
+                id,
+                who.classification
+                    .preferred_agent
+                    .as_ref()
+                    .map(|p| (p.agent, p.wait_ms)),
+            )?;
+            join(d, id, queue)?;
+            wait(d, id)?;
+        }
+        None => {
+            let (text, kept_ms) = offline_text(d, queues)?;
+            d.tell(Event::Started {
+                conversation: id,
+                customer,
+                channel,
+                queue: None,
+            });
+            let body = Body {
+                media_type: "text/plain".to_owned(),
+                text,
+            };
+            d.entry(
+                id,
+                EntryKind::Message {
+                    author: Author::System,
+                    body,
+                },
+            )?;
+            take_message(d, id, message)?;
+            end::shut(d, id, CloseOutcome::Offline, kept_ms)?;
+            return Ok(Receipt {
+                seq: Some(d.conversation(id)?.last_seq),
+                ..d.receipt_for(id)
+            });
+        }
+    }
+    let seq = take_message(d, id, message)?;
+    Ok(Receipt {
+        seq,
+        ..d.receipt_for(id)
+    })
+}
+
+fn take_message(d: &mut Draft<'_>, id: ConversationId, message: Option<&Body>) -> Result<Option<u64>, Rejection> {
+    message.map(|body| talk::customer_says(d, id, body)).transpose()
+}
+
+fn newcomer_row(d: &mut Draft<'_>, who: &Newcomer<'_>) -> Conversation {
+    let index = &d.base().index;
+    let sorted = |asked: &[crate::settings::Requirement]| {
+        let mut sorted = asked.to_vec();
+        sorted.sort_unstable();
+        index.requirements.share(sorted.into())
+    };
+    let now = d.at_ms;
+    Conversation {
+        id: who.id,
+        customer: Arc::new(who.customer.clone()),
+        channel: index.channels.share(Arc::new(who.channel.clone())),
+        queue: None,
+        stage: Stage::Waiting,
+        epoch: Epoch(0),
+        priority: who.classification.priority,
+        expedited: false,
+        customer_present: true,
+        awaiting_reply: false,
+        answered: false,
+        replied: false,
+        escalated: 0,
+        started_at_ms: now,
+        since_ms: now,
+        arrival: d.next_arrival(),
+        waiting_since_ms: now,
+        queue_since_ms: now,
+        required: sorted(&who.classification.required),
+        preferred: sorted(&who.classification.preferred),
+        only: None,
+        last_agent: None,
+        excluded: Vec::new(),
+        alarms: Vec::new(),
+        last_seq: 0,
+        last_seq_for_customer: 0,
+        entries_digest: 0,
+        attributes: Arc::new(who.attributes.clone()),
+        read: Vec::new(),
+        explanation: None,
+        disposition: None,
+        rule: who.classification.rule.as_deref().map(Arc::from),
+    }
+}
+
+/// What is said to who comes when no queue admits: the first of the queues that has something to say. And for how long it is kept.
+fn offline_text(d: &Draft<'_>, queues: &[QueueId]) -> Result<(String, u64), Rejection> {
+    for id in queues {
+        let queue = d.queue(*id)?;
+        if let AtCap::Offline { text } = &queue.settings.at_cap {
+            return Ok((text.clone(), queue.settings.reopen_window_ms));
+        }
+    }
+    match queues.first() {
+        Some(first) => Err(Rejection::QueueFull(*first)),
+        None => Err(Rejection::Invalid {
+            what: "queues".to_owned(),
+            why: "none is named".to_owned(),
+        }),
+    }
+}
+
+/// R23: whether the queue takes one more newcomer now.
+pub(crate) fn admits(d: &Draft<'_>, queue: QueueId) -> bool {
+    d.queue(queue)
+        .is_ok_and(|row| row.admits(d.base().index.queues.get(&queue), d.at_ms))
+}
+
+/// R7: for so long only them, if they exist.
+pub(crate) fn prefer(
+    d: &mut Draft<'_>,
+    id: ConversationId,
+    preference: Option<(AgentId, u64)>,
+) -> Result<(), Rejection> {
+    let until_ms = d.at_ms.saturating_add(preference.map_or(0, |(_, wait_ms)| wait_ms));
+    let known = preference.filter(|(agent, wait_ms)| *wait_ms > 0 && d.agent(*agent).is_ok());
+    let row = d.conversation_mut(id)?;
+    row.only = known.map(|(agent, _)| agent);
+    match known {
+        Some(_) => row.set_alarm(Alarm::PreferenceEnd, until_ms),
+        None => row.clear_alarm(Alarm::PreferenceEnd),
+    }
+    Ok(())
+}
+
+/// Takes a place in a queue: a new stay there, the age kept. Steps on the queue's length are taken here (R27).
+pub(crate) fn join(d: &mut Draft<'_>, id: ConversationId, queue: QueueId) -> Result<(), Rejection> {
+    let at_ms = d.at_ms;
+    let mut next = Some(queue);
+    // Each hop is one move by length; a ring of full queues ends where it has gone around.
+    for _ in 0..=limits::ESCALATIONS_MAX {
+        let Some(queue) = next.take() else { break };
+        let row = d.conversation_mut(id)?;
+        row.queue = Some(queue);
+        row.queue_since_ms = at_ms;
+        row.escalated = 0;
+        let length = d.base().queue_counts(queue).in_queue();
+        for (step, escalation) in d.queue(queue)?.settings.escalations.iter().enumerate() {
+            let EscalateWhen::LongerThan(longest) = escalation.when else {
+                continue;
+            };
+            if length <= longest {
+                continue;
+            }
+            d.conversation_mut(id)?.escalated |= 1 << step;
+            match escalation.action {
+                EscalateAction::RaisePriority(to) => raise(d, id, to)?,
+                EscalateAction::MoveQueue(to) if admits(d, to) && to != queue => {
+                    next = Some(to);
+                    break;
+                }
+                EscalateAction::MoveQueue(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn raise(d: &mut Draft<'_>, id: ConversationId, to: u8) -> Result<(), Rejection> {
+    let row = d.conversation_mut(id)?;
+    row.priority = row.priority.max(to);
+    Ok(())
+}
+
+/// Waits, where it is: for the first time, or again after an offer that came to nothing.
+pub(crate) fn wait(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Rejection> {
+    let at_ms = d.at_ms;
+    let row = d.enter(id, Stage::Waiting)?;
+    let (queue, since_ms, done, present) = (row.queue, row.queue_since_ms, row.escalated, row.customer_present);
+    let Some(queue) = queue else { return Ok(()) };
+    let settings = d.queue(queue)?.settings.clone();
+    let row = d.conversation_mut(id)?;
+    row.alarms.retain(|(alarm, _)| !matches!(alarm, Alarm::Escalation(_)));
+    for (step, escalation) in settings.escalations.iter().enumerate() {
+        if let EscalateWhen::WaitedMs(after_ms) = escalation.when
+            && done & (1 << step) == 0
+        {
+            row.set_alarm(Alarm::Escalation(step as u8), since_ms.saturating_add(after_ms));
+        }
+    }
+    match present {
+        true => row.clear_alarm(Alarm::AbandonHold),
+        false => row.set_alarm(Alarm::AbandonHold, at_ms.saturating_add(settings.abandon_hold_ms)),
+    }
+    Ok(())
+}
+
+/// Waits again in its queue after it had an agent: the age is kept, the stay in the queue and the wait for an agent are new.
+pub(crate) fn wait_anew(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Rejection> {
+    let at_ms = d.at_ms;
+    let row = d.conversation_mut(id)?;
+    row.waiting_since_ms = at_ms;
+    row.queue_since_ms = at_ms;
+    row.escalated = 0;
+    wait(d, id)
+}
+
+/// An owner loses it (assigned or paused); where it goes next is the caller's.
+pub(crate) fn unassign(d: &mut Draft<'_>, id: ConversationId, reason: UnassignReason) -> Result<(), Rejection> {
+    let row = d.conversation(id)?;
+    let (Some(agent), Some(queue), epoch) = (row.stage.agent(), row.queue, row.epoch) else {
+        return Ok(());
+    };
+    d.entry(
+        id,
+        EntryKind::Left {
+            agent,
+            reason: reason.clone(),
+        },
+    )?;
+    d.tell(Event::Unassigned {
+        conversation: id,
+        queue,
+        agent,
+        epoch,
+        reason: reason.clone(),
+    });
+    d.agent_item(
+        agent,
+        AgentItemKind::Unassigned {
+            conversation: id,
+            epoch,
+            reason,
+        },
+    )?;
+    // From here on the old epoch is stale, whatever comes next.
+    d.next_epoch(id)?;
+    d.enter(id, Stage::Waiting)?;
+    Ok(())
+}
+
+/// R27: a step by time.
+pub(crate) fn escalate(d: &mut Draft<'_>, id: ConversationId, step: u8) -> Result<Receipt, Rejection> {
+    timers::must_ring(d, id, None, Alarm::Escalation(step))?;
+    let row = d.conversation_mut(id)?;
+    row.escalated |= 1 << step;
+    row.clear_alarm(Alarm::Escalation(step));
+    let Some(queue) = row.queue else {
+        return Err(Rejection::NothingOutstanding);
+    };
+    // The settings may have changed since the alarm was set: what is done is what they say now.
+    match d
+        .queue(queue)?
+        .settings
+        .escalations
+        .get(usize::from(step))
+        .map(|e| e.action.clone())
+    {
+        Some(EscalateAction::RaisePriority(to)) => raise(d, id, to)?,
+        Some(EscalateAction::MoveQueue(to)) if to != queue && admits(d, to) => {
+            d.entry(id, EntryKind::Moved { queue: to })?;
+            join(d, id, to)?;
+            wait(d, id)?;
+        }
+        _ => {}
+    }
+    Ok(d.receipt_for(id))
+}
+
+/// R7: the preferred agent's time is over.
+pub(crate) fn preference_end(d: &mut Draft<'_>, id: ConversationId) -> Result<Receipt, Rejection> {
+    timers::must_ring(d, id, None, Alarm::PreferenceEnd)?;
+    let row = d.conversation_mut(id)?;
+    row.only = None;
+    row.clear_alarm(Alarm::PreferenceEnd);
+    Ok(d.receipt_for(id))
+}
+
+/// R24: exclusions that have ended are forgotten.
+pub(crate) fn exclusion_end(d: &mut Draft<'_>, id: ConversationId) -> Result<Receipt, Rejection> {
+    timers::must_ring(d, id, None, Alarm::ExclusionEnd)?;
+    let at_ms = d.at_ms;
+    d.conversation_mut(id)?.end_exclusions(at_ms);
+    Ok(d.receipt_for(id))
+}
+
+pub(crate) fn customer_left(d: &mut Draft<'_>, id: ConversationId) -> Result<Receipt, Rejection> {
+    let row = d.conversation_mut(id)?;
+    if !row.customer_present || !row.open() {
+        return Ok(d.receipt_for(id));
+    }
+    row.customer_present = false;
+    match row.stage {
+        Stage::Offered { .. } => offers::end(
+            d,
+            id,
+            OfferOutcome::Withdrawn {
+                why: "customer left".to_owned(),
+            },
+        )?,
+        Stage::Waiting => wait(d, id)?,
+        _ => {}
+    }
+    Ok(d.receipt_for(id))
+}
+
+pub(crate) fn customer_returned(d: &mut Draft<'_>, id: ConversationId) -> Result<Receipt, Rejection> {
+    is_present(d, id)?;
+    Ok(d.receipt_for(id))
+}
+
+/// The customer is here: by connection, or because they act.
+pub(crate) fn is_present(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Rejection> {
+    let row = d.conversation_mut(id)?;
+    if !row.customer_present && row.open() {
+        row.customer_present = true;
+        row.clear_alarm(Alarm::AbandonHold);
+    }
+    Ok(())
+}
+
+/// R32: who left has not come back.
+pub(crate) fn abandon(d: &mut Draft<'_>, id: ConversationId) -> Result<Receipt, Rejection> {
+    let due = timers::must_ring(d, id, None, Alarm::AbandonHold)?;
+    let row = d.conversation(id)?;
+    let hold_ms = match row.queue {
+        Some(queue) => d.queue(queue)?.settings.abandon_hold_ms,
+        None => 0,
+    };
+    let outcome = end::outcome_without_answer(d, id, due.saturating_sub(hold_ms))?;
+    end::end(d, id, outcome)?;
+    Ok(d.receipt_for(id))
+}
+
+/// Whether an agent may be waited for alone: they exist and are not gone.
+pub(crate) fn may_come(d: &Draft<'_>, agent: AgentId) -> bool {
+    d.agent(agent).is_ok_and(|row| row.presence != Presence::Offline)
+}

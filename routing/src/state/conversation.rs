@@ -1,0 +1,315 @@
+//! One conversation's row: the header that the state keeps; bodies are elsewhere, covered by a chained digest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Due, Explanation, Reader, Timer, Value};
+use crate::event::{ConversationView, Phase};
+use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, Millis, QueueId, Seq};
+use crate::settings::Requirement;
+use crate::view::Demand;
+
+/// Where in its life, with what only this part of it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Stage {
+    Waiting,
+    Offered {
+        agent: AgentId,
+        offered_at_ms: Millis,
+        deadline_ms: Millis,
+    },
+    Assigned {
+        agent: AgentId,
+        assigned_at_ms: Millis,
+    },
+    Paused {
+        agent: AgentId,
+        assigned_at_ms: Millis,
+    },
+    WrapUp {
+        agent: AgentId,
+        assigned_at_ms: Millis,
+        deadline_ms: Millis,
+        extended_ms: u64,
+        until_ms: Millis,
+    },
+    Closed {
+        until_ms: Millis,
+    },
+}
+
+/// A deadline of a conversation; with its id and epoch it is a [`Timer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Alarm {
+    OfferDeadline,
+    WrapUpEnd,
+    Escalation(u8),
+    NoReply,
+    AbandonHold,
+    PreferenceEnd,
+    ExclusionEnd,
+    Archive,
+}
+
+impl Stage {
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::Waiting => Phase::Waiting,
+            Self::Offered { .. } => Phase::Offered,
+            Self::Assigned { .. } => Phase::Assigned,
+            Self::Paused { .. } => Phase::Paused,
+            Self::WrapUp { .. } => Phase::WrapUp,
+            Self::Closed { .. } => Phase::Closed,
+        }
+    }
+
+    /// Who owns it, or to whom it is offered.
+    pub fn agent(&self) -> Option<AgentId> {
+        match *self {
+            Self::Waiting | Self::Closed { .. } => None,
+            Self::Offered { agent, .. }
+            | Self::Assigned { agent, .. }
+            | Self::Paused { agent, .. }
+            | Self::WrapUp { agent, .. } => Some(agent),
+        }
+    }
+
+    /// Whose capacity it takes.
+    pub fn occupies(&self) -> Option<AgentId> {
+        match self {
+            Self::Paused { .. } => None,
+            other => other.agent(),
+        }
+    }
+
+    pub fn deadline_ms(&self) -> Option<Millis> {
+        match *self {
+            Self::Offered { deadline_ms, .. } | Self::WrapUp { deadline_ms, .. } => Some(deadline_ms),
+            _ => None,
+        }
+    }
+
+    /// Which alarms may run here; entering a stage clears all others.
+    pub fn keeps(&self, alarm: Alarm) -> bool {
+        use Alarm::*;
+        match self {
+            Self::Waiting => matches!(alarm, Escalation(_) | AbandonHold | PreferenceEnd | ExclusionEnd),
+            Self::Offered { .. } => matches!(alarm, OfferDeadline | PreferenceEnd | ExclusionEnd),
+            Self::Assigned { .. } => matches!(alarm, NoReply | ExclusionEnd),
+            Self::Paused { .. } => matches!(alarm, ExclusionEnd),
+            Self::WrapUp { .. } => matches!(alarm, WrapUpEnd),
+            Self::Closed { .. } => matches!(alarm, Archive),
+        }
+    }
+
+    /// Its name in refusals.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Offered { .. } => "offered",
+            Self::Assigned { .. } => "assigned",
+            Self::Paused { .. } => "paused",
+            Self::WrapUp { .. } => "in wrap-up",
+            Self::Closed { .. } => "closed",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Conversation {
+    pub id: ConversationId,
+    pub customer: Arc<CustomerId>,
+    pub channel: Arc<Channel>,
+    pub queue: Option<QueueId>,
+    pub stage: Stage,
+    pub epoch: Epoch,
+    pub priority: u8,
+    pub expedited: bool,
+    pub customer_present: bool,
+    /// The customer's last word has had no answer yet (R26).
+    pub awaiting_reply: bool,
+    /// An agent has had it since it started, or was reopened.
+    pub answered: bool,
+    /// An agent has written.
+    pub replied: bool,
+    /// Steps of the queue's escalations that have been done during this stay in the queue, as bits.
+    pub escalated: u8,
+    pub started_at_ms: Millis,
+    /// Original age.
+    pub since_ms: Millis,
+    /// Tie after age.
+    pub arrival: u64,
+    /// Began to wait for the agent it has or will have.
+    pub waiting_since_ms: Millis,
+    /// Joined its queue.
+    pub queue_since_ms: Millis,
+    pub required: Arc<[Requirement]>,
+    pub preferred: Arc<[Requirement]>,
+    pub only: Option<AgentId>,
+    pub last_agent: Option<AgentId>,
+    /// Sorted by agent.
+    pub excluded: Vec<(AgentId, Millis)>,
+    /// Sorted; at most one of each.
+    pub alarms: Vec<(Alarm, Millis)>,
+    pub last_seq: Seq,
+    pub last_seq_for_customer: Seq,
+    /// Chained over every entry, so that the state's hash covers the transcript.
+    pub entries_digest: u64,
+    pub attributes: Arc<BTreeMap<String, Value>>,
+    /// Sorted by reader.
+    pub read: Vec<(Reader, Seq)>,
+    pub explanation: Option<Arc<Explanation>>,
+    pub disposition: Option<Arc<str>>,
+    pub rule: Option<Arc<str>>,
+}
+
+impl Conversation {
+    pub fn set_alarm(&mut self, alarm: Alarm, due_ms: Millis) {
+        match self.alarms.binary_search_by_key(&alarm, |(a, _)| *a) {
+            Ok(at) => self.alarms[at].1 = due_ms,
+            Err(at) => self.alarms.insert(at, (alarm, due_ms)),
+        }
+    }
+
+    pub fn clear_alarm(&mut self, alarm: Alarm) {
+        self.alarms.retain(|(a, _)| *a != alarm);
+    }
+
+    pub fn alarm(&self, alarm: Alarm) -> Option<Millis> {
+        self.alarms
+            .binary_search_by_key(&alarm, |(a, _)| *a)
+            .ok()
+            .map(|at| self.alarms[at].1)
+    }
+
+    pub fn timer(&self, alarm: Alarm) -> Timer {
+        let (conversation, epoch) = (self.id, self.epoch);
+        match alarm {
+            Alarm::OfferDeadline => Timer::OfferDeadline { conversation, epoch },
+            Alarm::WrapUpEnd => Timer::WrapUpEnd { conversation, epoch },
+            Alarm::Escalation(step) => Timer::Escalation { conversation, step },
+            Alarm::NoReply => Timer::NoReply { conversation, epoch },
+            Alarm::AbandonHold => Timer::AbandonHold { conversation },
+            Alarm::PreferenceEnd => Timer::PreferenceEnd { conversation },
+            Alarm::ExclusionEnd => Timer::ExclusionEnd { conversation },
+            Alarm::Archive => Timer::Archive { conversation },
+        }
+    }
+
+    pub fn timers(&self) -> impl Iterator<Item = Due> {
+        self.alarms.iter().map(|&(alarm, at_ms)| Due {
+            at_ms,
+            timer: self.timer(alarm),
+        })
+    }
+
+    /// Not offered to `agent` before `until_ms`; the alarm follows the earliest.
+    pub fn exclude(&mut self, agent: AgentId, until_ms: Millis) {
+        match self.excluded.binary_search_by_key(&agent, |(a, _)| *a) {
+            Ok(at) => self.excluded[at].1 = self.excluded[at].1.max(until_ms),
+            Err(at) => self.excluded.insert(at, (agent, until_ms)),
+        }
+        if self.excluded.len() > crate::limits::DECLINES_MAX {
+            let soonest = self
+                .excluded
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, (_, until))| *until)
+                .map(|(at, _)| at);
+            soonest.map(|at| self.excluded.remove(at));
+        }
+        self.follow_exclusions();
+    }
+
+    /// Ends an exclusion before its time.
+    pub fn readmit(&mut self, agent: AgentId) {
+        self.excluded.retain(|(excluded, _)| *excluded != agent);
+        self.follow_exclusions();
+    }
+
+    /// Forgets exclusions that have ended.
+    pub fn end_exclusions(&mut self, at_ms: Millis) {
+        self.excluded.retain(|(_, until)| *until > at_ms);
+        self.follow_exclusions();
+    }
+
+    fn follow_exclusions(&mut self) {
+        match self.excluded.iter().map(|(_, until)| *until).min() {
+            Some(until) => self.set_alarm(Alarm::ExclusionEnd, until),
+            None => self.clear_alarm(Alarm::ExclusionEnd),
+        }
+    }
+
+    pub fn excludes(&self, agent: AgentId) -> bool {
+        self.excluded.binary_search_by_key(&agent, |(a, _)| *a).is_ok()
+    }
+
+    /// Waiting or offered: it is in its queue, and counts towards its length (R23).
+    pub fn in_queue(&self) -> bool {
+        matches!(self.stage, Stage::Waiting | Stage::Offered { .. })
+    }
+
+    pub fn open(&self) -> bool {
+        !matches!(self.stage, Stage::Closed { .. } | Stage::WrapUp { .. })
+    }
+
+    /// What the queue manager sees, while it waits.
+    pub fn demand(&self) -> Option<Demand> {
+        let (Stage::Waiting, Some(queue)) = (self.stage, self.queue) else {
+            return None;
+        };
+        Some(Demand {
+            conversation: self.id,
+            queue,
+            channel: Channel::clone(&self.channel),
+            priority: self.priority,
+            expedited: self.expedited,
+            since_ms: self.since_ms,
+            arrival: self.arrival,
+            required: self.required.clone(),
+            preferred: self.preferred.clone(),
+            only: self.only,
+            excluded: self.excluded.iter().map(|(agent, _)| *agent).collect(),
+            held: !self.customer_present,
+        })
+    }
+
+    pub fn view(&self) -> ConversationView {
+        ConversationView {
+            conversation: self.id,
+            channel: Channel::clone(&self.channel),
+            customer: CustomerId::clone(&self.customer),
+            phase: self.stage.phase(),
+            queue: self.queue,
+            priority: self.priority,
+            agent: self.stage.agent(),
+            epoch: self.epoch,
+            deadline_ms: self.stage.deadline_ms(),
+            last_seq: self.last_seq,
+            last_seq_for_customer: self.last_seq_for_customer,
+            started_at_ms: self.started_at_ms,
+            since_ms: self.since_ms,
+            customer_present: self.customer_present,
+            attributes: self.attributes.clone(),
+            read: self.read.clone(),
+            explanation: self.explanation.clone(),
+            disposition: self.disposition.as_deref().map(str::to_owned),
+        }
+    }
+
+    /// Whether a desk or a widget would show it otherwise than `before` (entries and cursors have events of their own).
+    pub fn shows_change(&self, before: &Self) -> bool {
+        self.stage.phase() != before.stage.phase()
+            || self.stage.agent() != before.stage.agent()
+            || self.stage.deadline_ms() != before.stage.deadline_ms()
+            || self.queue != before.queue
+            || self.priority != before.priority
+            || self.epoch != before.epoch
+            || self.customer_present != before.customer_present
+            || self.since_ms != before.since_ms
+            || self.disposition != before.disposition
+            || !Arc::ptr_eq(&self.attributes, &before.attributes)
+    }
+}

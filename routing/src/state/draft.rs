@@ -1,0 +1,412 @@
+//! What one command changes, before it is certain: copies of the rows it touches and the events for people, in order.
+//!
+//! A refused command's draft is dropped, so a refusal changes nothing by construction. When it is kept, [`Tenant::commit`]
+//! compares each touched row with what it replaces: indexes, timers and the queue manager's pictures follow from that
+//! alone, each at most once per command, and cannot be forgotten by the code of a command.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::agent::{Agent, AgentStream};
+use super::conversation::{Alarm, Conversation, Stage};
+use super::queue::Queue;
+use super::tenant::{Kept, Rules, Tenant};
+use super::{agent, presence};
+use crate::command::{Due, Timer};
+use crate::event::{AgentItem, AgentItemKind, Entry, EntryKind, Event, Receipt};
+use crate::ids::{AgentId, ConversationId, Epoch, Millis, QueueId, Seq, SkillName};
+use crate::rejection::Rejection;
+use crate::view::Presence;
+
+/// Changes that are not certain yet.
+pub(crate) struct Draft<'a> {
+    base: &'a Tenant,
+    pub index: u64,
+    pub at_ms: Millis,
+    changes: Changes,
+}
+
+/// Changes that are certain.
+#[derive(Default)]
+pub(crate) struct Changes {
+    conversations: BTreeMap<ConversationId, Option<Conversation>>,
+    agents: BTreeMap<AgentId, Option<Agent>>,
+    queues: BTreeMap<QueueId, Option<Arc<Queue>>>,
+    name: Option<Arc<str>>,
+    skills: Option<Arc<BTreeMap<SkillName, String>>>,
+    rules: Option<Arc<Rules>>,
+    arrivals: u64,
+    forget: Option<Vec<super::window::WindowKey>>,
+    events: Vec<Event>,
+}
+
+impl<'a> Draft<'a> {
+    pub fn new(base: &'a Tenant, index: u64, at_ms: Millis) -> Self {
+        let changes = Changes {
+            arrivals: base.kept.arrivals,
+            ..Changes::default()
+        };
+        Self {
+            base,
+            index,
+            at_ms,
+            changes,
+        }
+    }
+
+    /// The tenant before the command: for what no single row says.
+    pub fn base(&self) -> &'a Tenant {
+        self.base
+    }
+
+    pub fn kept(&self) -> &'a Kept {
+        &self.base.kept
+    }
+
+    pub fn receipt(&self) -> Receipt {
+        Receipt {
+            at_ms: self.at_ms,
+            ..Receipt::default()
+        }
+    }
+
+    pub fn receipt_for(&self, conversation: ConversationId) -> Receipt {
+        Receipt {
+            conversation: Some(conversation),
+            ..self.receipt()
+        }
+    }
+
+    // ---- rows
+
+    pub fn conversation(&self, id: ConversationId) -> Result<&Conversation, Rejection> {
+        match self.changes.conversations.get(&id) {
+            Some(changed) => changed.as_ref(),
+            None => self.base.kept.conversations.get(&id).map(|row| &**row),
+        }
+        .ok_or(Rejection::UnknownConversation(id))
+    }
+
+    pub fn conversation_mut(&mut self, id: ConversationId) -> Result<&mut Conversation, Rejection> {
+        let kept = &self.base.kept.conversations;
+        let row = self.changes.conversations.entry(id);
+        let row = row.or_insert_with(|| kept.get(&id).map(|row| Conversation::clone(row)));
+        row.as_mut().ok_or(Rejection::UnknownConversation(id))
+    }
+
+    pub fn put_conversation(&mut self, row: Conversation) {
+        self.changes.conversations.insert(row.id, Some(row));
+    }
+
+    pub fn remove_conversation(&mut self, id: ConversationId) {
+        self.changes.conversations.insert(id, None);
+    }
+
+    pub fn agent(&self, id: AgentId) -> Result<&Agent, Rejection> {
+        match self.changes.agents.get(&id) {
+            Some(changed) => changed.as_ref(),
+            None => self.base.kept.agents.get(&id).map(|row| &**row),
+        }
+        .ok_or(Rejection::UnknownAgent(id))
+    }
+
+    pub fn agent_mut(&mut self, id: AgentId) -> Result<&mut Agent, Rejection> {
+        let kept = &self.base.kept.agents;
+        let row = self
+            .changes
+            .agents
+            .entry(id)
+            .or_insert_with(|| kept.get(&id).map(|row| Agent::clone(row)));
+        row.as_mut().ok_or(Rejection::UnknownAgent(id))
+    }
+
+    pub fn put_agent(&mut self, id: AgentId, row: Option<Agent>) {
+        self.changes.agents.insert(id, row);
+    }
+
+    pub fn queue(&self, id: QueueId) -> Result<Arc<Queue>, Rejection> {
+        match self.changes.queues.get(&id) {
+            Some(changed) => changed.clone(),
+            None => self.base.kept.queues.get(&id).cloned(),
+        }
+        .ok_or(Rejection::UnknownQueue(id))
+    }
+
+    pub fn put_queue(&mut self, id: QueueId, row: Option<Arc<Queue>>) {
+        self.changes.queues.insert(id, row);
+    }
+
+    pub fn put_name(&mut self, name: &str) {
+        self.changes.name = Some(name.into());
+        self.tell(Event::SettingsChanged);
+    }
+
+    pub fn put_skills(&mut self, skills: BTreeMap<SkillName, String>) {
+        self.changes.skills = Some(Arc::new(skills));
+        self.tell(Event::SettingsChanged);
+    }
+
+    pub fn put_rules(&mut self, rules: Rules) {
+        self.changes.rules = Some(Arc::new(rules));
+        self.tell(Event::SettingsChanged);
+    }
+
+    pub fn forget_windows(&mut self, keys: Vec<super::window::WindowKey>) {
+        self.changes.forget = Some(keys);
+    }
+
+    pub fn next_arrival(&mut self) -> u64 {
+        self.changes.arrivals += 1;
+        self.changes.arrivals
+    }
+
+    // ---- what more than one command does
+
+    /// An event for people.
+    pub fn tell(&mut self, event: Event) {
+        self.changes.events.push(event);
+    }
+
+    /// A durable entry.
+    pub fn entry(&mut self, id: ConversationId, kind: EntryKind) -> Result<Seq, Rejection> {
+        let at_ms = self.at_ms;
+        let row = self.conversation_mut(id)?;
+        let (seq, prev_for_customer) = (row.last_seq + 1, row.last_seq_for_customer);
+        row.last_seq = seq;
+        if kind.for_customer() {
+            row.last_seq_for_customer = seq;
+        }
+        let entry = Entry {
+            conversation: id,
+            seq,
+            prev_for_customer,
+            at_ms,
+            kind,
+        };
+        row.entries_digest = super::digest::chain(row.entries_digest, &entry);
+        self.tell(Event::Entry(entry));
+        Ok(seq)
+    }
+
+    /// An item of an agent's own stream.
+    pub fn agent_item(&mut self, agent: AgentId, kind: AgentItemKind) -> Result<(), Rejection> {
+        let at_ms = self.at_ms;
+        let row = self.agent_mut(agent)?;
+        row.agent_seq += 1;
+        let item = AgentItem {
+            agent,
+            agent_seq: row.agent_seq,
+            at_ms,
+            kind,
+        };
+        self.tell(Event::Agent(item));
+        Ok(())
+    }
+
+    /// The only way from one stage to another: moves the load, and clears the alarms that do not belong there.
+    pub fn enter(&mut self, id: ConversationId, stage: Stage) -> Result<&mut Conversation, Rejection> {
+        let row = self.conversation_mut(id)?;
+        let (before, after) = (row.stage.occupies(), stage.occupies());
+        row.stage = stage;
+        row.alarms.retain(|(alarm, _)| stage.keeps(*alarm));
+        if !stage.keeps(Alarm::PreferenceEnd) {
+            row.only = None;
+            row.expedited = false;
+        }
+        if !stage.keeps(Alarm::ExclusionEnd) {
+            row.excluded.clear();
+        }
+        if before != after {
+            let channel = row.channel.clone();
+            if let Some(agent) = before {
+                self.agent_mut(agent)?.release(&channel);
+            }
+            if let Some(agent) = after {
+                self.agent_mut(agent)?.take(&channel);
+            }
+        }
+        self.conversation_mut(id)
+    }
+
+    /// A fence for what begins now.
+    pub fn next_epoch(&mut self, id: ConversationId) -> Result<Epoch, Rejection> {
+        let row = self.conversation_mut(id)?;
+        row.epoch = Epoch(row.epoch.0 + 1);
+        Ok(row.epoch)
+    }
+
+    /// Ends the draft of a command that is not refused.
+    pub fn keep(mut self) -> Result<Changes, Rejection> {
+        let touched: Vec<AgentId> = self.changes.agents.keys().copied().collect();
+        for id in touched {
+            let Some(row) = self.changes.agents.get_mut(&id).and_then(Option::as_mut) else {
+                continue;
+            };
+            let fits = row.fits();
+            let before = self.base.kept.agents.get(&id);
+            let lowered = before.is_some_and(|before| !Arc::ptr_eq(&before.settings, &row.settings));
+            row.over_capacity = !fits && (row.over_capacity || lowered);
+            if row.presence == Presence::Draining && row.load.is_empty() {
+                presence::set(&mut self, id, Presence::Away(presence::DRAINED.to_owned()))?;
+            }
+        }
+        Ok(self.changes)
+    }
+}
+
+impl Tenant {
+    /// Makes changes part of the tenant; gives their events: those for people first, in the order of the command's doing.
+    pub(crate) fn commit(&mut self, mut changes: Changes) -> Vec<Event> {
+        let mut events = std::mem::take(&mut changes.events);
+        for item in events.iter().filter_map(|event| {
+            if let Event::Agent(item) = event {
+                Some(item)
+            } else {
+                None
+            }
+        }) {
+            if !self.kept.streams.contains(&item.agent) {
+                self.kept.streams.put(item.agent, Arc::new(AgentStream::default()));
+            }
+            if let Some(stream) = self.kept.streams.get_mut(&item.agent) {
+                stream.push(item.clone());
+            }
+        }
+        let mut pictures = Pictures::default();
+        for (id, after) in changes.queues {
+            self.commit_queue(id, after, &mut pictures);
+        }
+        for (id, after) in changes.conversations {
+            self.commit_conversation(id, after, &mut events, &mut pictures);
+        }
+        for (id, after) in changes.agents {
+            self.commit_agent(id, after, &mut pictures);
+        }
+        self.kept.arrivals = changes.arrivals;
+        self.kept.name = changes.name.unwrap_or_else(|| self.kept.name.clone());
+        self.kept.skills = changes.skills.unwrap_or_else(|| self.kept.skills.clone());
+        self.kept.rules = changes.rules.unwrap_or_else(|| self.kept.rules.clone());
+        if let Some(keys) = changes.forget {
+            self.forget_windows(&keys, &mut pictures);
+        }
+        pictures.append_to(&mut events);
+        events
+    }
+
+    fn commit_queue(&mut self, id: QueueId, after: Option<Arc<Queue>>, pictures: &mut Pictures) {
+        let before = self.kept.queues.get(&id).cloned();
+        self.index.queue(id, before.as_deref(), after.as_deref());
+        match after {
+            Some(row) => {
+                pictures.queues.push(Event::Queue(row.view(id)));
+                self.kept.queues.insert(id, row);
+            }
+            None => {
+                if self.kept.queues.remove(&id).is_some() {
+                    pictures.ended.push(Event::QueueEnded { queue: id });
+                }
+            }
+        }
+    }
+
+    fn commit_conversation(
+        &mut self,
+        id: ConversationId,
+        after: Option<Conversation>,
+        events: &mut Vec<Event>,
+        pictures: &mut Pictures,
+    ) {
+        let before = self.kept.conversations.get(&id).cloned();
+        self.index.conversation(before.as_deref(), after.as_ref());
+        let timers = |row: Option<&Conversation>| row.map(|row| row.timers().collect::<Vec<_>>()).unwrap_or_default();
+        pictures.timers(&timers(before.as_deref()), &timers(after.as_ref()));
+        let demand = after.as_ref().and_then(Conversation::demand);
+        let was = before.as_ref().and_then(|row| row.demand());
+        match demand {
+            Some(demand) if was.as_ref() != Some(&demand) => pictures.demands.push(Event::Demand(demand)),
+            None if was.is_some() => pictures.demands.push(Event::DemandEnded { conversation: id }),
+            _ => {}
+        }
+        let Some(row) = after else {
+            self.kept.conversations.remove(&id);
+            return;
+        };
+        if before.as_ref().is_none_or(|before| row.shows_change(before)) {
+            events.push(Event::Conversation(row.view()));
+        }
+        self.kept.conversations.put(id, Arc::new(row));
+    }
+
+    fn commit_agent(&mut self, id: AgentId, after: Option<Agent>, pictures: &mut Pictures) {
+        let before = self.kept.agents.get(&id).cloned();
+        self.index.agent(id, before.as_deref(), after.as_ref());
+        let timer = |row: Option<&Agent>| row.and_then(|row| presence::lease_timer(id, row));
+        pictures.timers(timer(before.as_deref()).as_slice(), timer(after.as_ref()).as_slice());
+        let Some(row) = after else {
+            self.kept.streams.remove(&id);
+            if self.kept.agents.remove(&id).is_some() {
+                pictures.ended.push(Event::SupplyEnded { agent: id });
+            }
+            return;
+        };
+        if before.as_ref().is_none_or(|before| row.supply_changed(before)) {
+            pictures.supplies.push(Event::Supply(row.supply(id)));
+        }
+        self.kept.agents.put(id, Arc::new(row));
+    }
+
+    fn forget_windows(&mut self, keys: &[super::window::WindowKey], pictures: &mut Pictures) {
+        for key in keys {
+            self.kept.windows.remove(key);
+        }
+        let before = super::window::forget_timer(self.kept.forget_at_ms);
+        let oldest = self.kept.windows.iter().map(|(_, window)| window.last_used_ms).min();
+        self.kept.forget_at_ms = oldest.map(super::window::forget_at_ms);
+        pictures.timers(
+            before.as_slice(),
+            super::window::forget_timer(self.kept.forget_at_ms).as_slice(),
+        );
+    }
+}
+
+/// The queue manager's part of a command's events, in the order that suits it.
+#[derive(Default)]
+struct Pictures {
+    queues: Vec<Event>,
+    demands: Vec<Event>,
+    supplies: Vec<Event>,
+    ended: Vec<Event>,
+    timers: Vec<Event>,
+}
+
+impl Pictures {
+    fn timers(&mut self, before: &[Due], after: &[Due]) {
+        let set = |dues: &[Due], timer: Timer| dues.iter().any(|due| due.timer == timer);
+        for due in before.iter().filter(|due| !set(after, due.timer)) {
+            self.timers.push(Event::TimerCleared { timer: due.timer });
+        }
+        self.timers.extend(
+            after
+                .iter()
+                .filter(|due| !before.contains(due))
+                .map(|due| Event::TimerSet(*due)),
+        );
+    }
+
+    fn append_to(self, events: &mut Vec<Event>) {
+        for part in [self.queues, self.demands, self.supplies, self.ended, self.timers] {
+            events.extend(part);
+        }
+    }
+}
+
+/// What an agent must be to be given work by hand or by choice: signed in, and not suspect.
+pub(crate) fn must_be_here(row: &Agent) -> Result<(), Rejection> {
+    if row.here() {
+        return Ok(());
+    }
+    Err(Rejection::WrongPresence {
+        is: agent::presence_word(&row.presence).to_owned(),
+        needs: "signed in".to_owned(),
+    })
+}

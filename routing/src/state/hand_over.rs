@@ -1,0 +1,200 @@
+//! From hand to hand: pause and resume (R21), transfer (R31), override (R16), no reply (R26).
+
+use super::conversation::{Alarm, Stage};
+use super::draft::Draft;
+use super::{arrive, offers, timers, valid};
+use crate::command::{Author, Override, Principal, TransferTarget};
+use crate::event::{AgentItemKind, EntryKind, OfferOutcome, Receipt, UnassignReason};
+use crate::ids::{AgentId, Channel, ConversationId, Epoch};
+use crate::limits;
+use crate::rejection::Rejection;
+
+pub(crate) fn pause(d: &mut Draft<'_>, id: ConversationId, agent: AgentId, epoch: Epoch) -> Result<Receipt, Rejection> {
+    let Stage::Assigned { assigned_at_ms, .. } = valid::owner(d, id, agent, epoch)? else {
+        return Err(valid::wrong_state(d.conversation(id)?, "assigned"));
+    };
+    let seq = d.entry(id, EntryKind::Paused)?;
+    d.enter(id, Stage::Paused { agent, assigned_at_ms })?;
+    Ok(Receipt {
+        seq: Some(seq),
+        epoch: Some(epoch),
+        ..d.receipt_for(id)
+    })
+}
+
+pub(crate) fn resume(d: &mut Draft<'_>, id: ConversationId, by: &Author) -> Result<Receipt, Rejection> {
+    let row = d.conversation(id)?;
+    let Stage::Paused { agent: owner, .. } = row.stage else {
+        return Err(valid::wrong_state(row, "paused"));
+    };
+    match by {
+        Author::Customer => arrive::is_present(d, id)?,
+        Author::System => {}
+        Author::Supervisor(principal) => valid::supervisor(d, principal)?,
+        Author::Agent { agent, epoch } => {
+            valid::owner(d, id, *agent, *epoch)?;
+            super::draft::must_be_here(d.agent(owner)?)?;
+            offers::must_have_room(d.agent(owner)?, owner, &d.conversation(id)?.channel)?;
+        }
+    }
+    go_on(d, id)?;
+    let row = d.conversation(id)?;
+    Ok(Receipt {
+        seq: Some(row.last_seq),
+        epoch: Some(row.epoch),
+        ..d.receipt_for(id)
+    })
+}
+
+/// R21: back to the owner when they are here and have room; otherwise it waits in its old place, for them alone for a while.
+pub(crate) fn go_on(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Rejection> {
+    let row = d.conversation(id)?;
+    let Stage::Paused { agent, assigned_at_ms } = row.stage else {
+        return Ok(());
+    };
+    let (epoch, awaiting, queue) = (row.epoch, row.awaiting_reply, row.queue);
+    let (channel, customer) = (Channel::clone(&row.channel), (*row.customer).clone());
+    let queue = queue.ok_or(Rejection::NothingOutstanding)?;
+    d.entry(id, EntryKind::Resumed)?;
+    let owner = d.agent(agent)?;
+    if owner.here() && offers::must_have_room(owner, agent, &channel).is_ok() {
+        let at_ms = d.at_ms;
+        let row = d.enter(id, Stage::Assigned { agent, assigned_at_ms })?;
+        row.last_agent = Some(agent);
+        if awaiting && let Some(no_reply) = &d.queue(queue)?.settings.no_reply {
+            let due_ms = at_ms.saturating_add(no_reply.after_ms);
+            d.conversation_mut(id)?.set_alarm(Alarm::NoReply, due_ms);
+        }
+        return d.agent_item(
+            agent,
+            AgentItemKind::Assigned {
+                conversation: id,
+                epoch,
+                queue,
+                channel,
+                customer,
+            },
+        );
+    }
+    arrive::unassign(d, id, UnassignReason::Reassigned)?;
+    let waited_for = Some(agent).filter(|agent| arrive::may_come(d, *agent));
+    arrive::prefer(d, id, waited_for.map(|agent| (agent, limits::LAST_AGENT_WAIT_MS)))?;
+    arrive::wait_anew(d, id)
+}
+
+pub(crate) fn transfer(
+    d: &mut Draft<'_>,
+    id: ConversationId,
+    by: AgentId,
+    epoch: Epoch,
+    target: &TransferTarget,
+) -> Result<Receipt, Rejection> {
+    let row = d.conversation(id)?;
+    let supervised = d.agent(by)?.settings.supervisor;
+    let stage = row.stage;
+    match stage {
+        Stage::Assigned { .. } | Stage::Paused { .. } if supervised => valid::current(row, epoch)?,
+        _ => _ = valid::owner(d, id, by, epoch)?,
+    }
+    let (Some(from), Some(old_queue)) = (stage.agent(), d.conversation(id)?.queue) else {
+        return Err(valid::wrong_state(d.conversation(id)?, "assigned"));
+    };
+    match *target {
+        TransferTarget::Agent { agent, wait_ms } => {
+            d.agent(agent)?;
+            valid::duration("wait_ms", wait_ms)?;
+            if agent == from {
+                return Err(Rejection::NotEligible {
+                    why: "it is theirs already".to_owned(),
+                });
+            }
+            arrive::unassign(d, id, UnassignReason::Transferred)?;
+            offers::keep_from(d, id, from)?;
+            arrive::prefer(d, id, Some((agent, wait_ms)))?;
+            // A decline of long ago does not stand against being asked for by name.
+            let row = d.conversation_mut(id)?;
+            row.readmit(agent);
+            arrive::wait_anew(d, id)?;
+        }
+        TransferTarget::Queue(queue) => {
+            d.queue(queue)?;
+            if queue != old_queue && !arrive::admits(d, queue) {
+                return Err(Rejection::QueueFull(queue));
+            }
+            arrive::unassign(d, id, UnassignReason::Transferred)?;
+            offers::keep_from(d, id, from)?;
+            d.entry(id, EntryKind::Moved { queue })?;
+            let at_ms = d.at_ms;
+            d.conversation_mut(id)?.waiting_since_ms = at_ms;
+            arrive::join(d, id, queue)?;
+            arrive::wait(d, id)?;
+        }
+    }
+    let row = d.conversation(id)?;
+    Ok(Receipt {
+        seq: Some(row.last_seq),
+        epoch: Some(row.epoch),
+        ..d.receipt_for(id)
+    })
+}
+
+/// R16.
+pub(crate) fn change(
+    d: &mut Draft<'_>,
+    id: ConversationId,
+    by: &Principal,
+    change: &Override,
+) -> Result<Receipt, Rejection> {
+    valid::supervisor(d, by)?;
+    let row = d.conversation(id)?;
+    if !row.open() {
+        return Err(valid::wrong_state(row, "open"));
+    }
+    let (waits, offered) = (row.in_queue(), matches!(row.stage, Stage::Offered { .. }));
+    match *change {
+        Override::Priority(priority) => {
+            valid::priority(priority)?;
+            d.conversation_mut(id)?.priority = priority;
+        }
+        _ if !waits => return Err(valid::wrong_state(row, "waiting")),
+        Override::Expedite => d.conversation_mut(id)?.expedited = true,
+        Override::Move(queue) => {
+            d.queue(queue)?;
+            if offered {
+                offers::end(
+                    d,
+                    id,
+                    OfferOutcome::Withdrawn {
+                        why: "moved".to_owned(),
+                    },
+                )?;
+            }
+            d.entry(id, EntryKind::Moved { queue })?;
+            arrive::join(d, id, queue)?;
+            arrive::wait(d, id)?;
+        }
+    }
+    Ok(d.receipt_for(id))
+}
+
+/// R26: the agent has not answered: back to the queue, in the old place.
+pub(crate) fn no_reply(d: &mut Draft<'_>, id: ConversationId, epoch: Epoch) -> Result<Receipt, Rejection> {
+    timers::must_ring(d, id, Some(epoch), Alarm::NoReply)?;
+    let row = d.conversation(id)?;
+    let (Stage::Assigned { agent, .. }, Some(queue)) = (row.stage, row.queue) else {
+        return Err(Rejection::NothingOutstanding);
+    };
+    let exclude_ms = d
+        .queue(queue)?
+        .settings
+        .no_reply
+        .as_ref()
+        .map_or(0, |no_reply| no_reply.exclude_ms);
+    arrive::unassign(d, id, UnassignReason::NoReply)?;
+    if exclude_ms > 0 {
+        let until_ms = d.at_ms.saturating_add(exclude_ms);
+        d.conversation_mut(id)?.exclude(agent, until_ms);
+    }
+    arrive::wait_anew(d, id)?;
+    Ok(d.receipt_for(id))
+}

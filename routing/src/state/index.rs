@@ -1,0 +1,191 @@
+//! What can be recomputed from the rows, kept for quick answers. Never written to snapshots; rebuilt when one is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::agent::Agent;
+use super::conversation::Conversation;
+use super::queue::Queue;
+use crate::event::Phase;
+use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Millis, QueueId};
+use crate::settings::Requirement;
+
+/// Conversations per phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct PhaseCounts {
+    pub waiting: u32,
+    pub offered: u32,
+    pub assigned: u32,
+    pub paused: u32,
+    pub wrap_up: u32,
+    pub closed: u32,
+}
+
+impl PhaseCounts {
+    fn of(&mut self, phase: Phase) -> &mut u32 {
+        match phase {
+            Phase::Waiting => &mut self.waiting,
+            Phase::Offered => &mut self.offered,
+            Phase::Assigned => &mut self.assigned,
+            Phase::Paused => &mut self.paused,
+            Phase::WrapUp => &mut self.wrap_up,
+            Phase::Closed => &mut self.closed,
+        }
+    }
+
+    /// Waiting and offered: what the cap on a queue's length counts (R23).
+    pub fn in_queue(&self) -> u32 {
+        self.waiting + self.offered
+    }
+
+    /// All but the closed.
+    pub fn open(&self) -> u32 {
+        self.in_queue() + self.assigned + self.paused + self.wrap_up
+    }
+}
+
+/// One allocation for equal values, counted by the rows that hold it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Interned<T: ?Sized + Ord>(BTreeMap<Arc<T>, usize>);
+
+impl<T: ?Sized + Ord> Default for Interned<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: ?Sized + Ord> Interned<T> {
+    /// The allocation of those who hold the value already, or this one.
+    pub fn share(&self, value: Arc<T>) -> Arc<T> {
+        self.0.get_key_value(&value).map_or(value, |(held, _)| held.clone())
+    }
+
+    fn hold(&mut self, value: &Arc<T>) {
+        match self.0.get_mut(value) {
+            Some(holders) => *holders += 1,
+            None => _ = self.0.insert(value.clone(), 1),
+        }
+    }
+
+    fn drop_one(&mut self, value: &Arc<T>) {
+        if let Some(holders) = self.0.get_mut(value) {
+            *holders -= 1;
+            if *holders == 0 {
+                self.0.remove(value);
+            }
+        }
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &Arc<T>> {
+        self.0.keys()
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InQueue {
+    pub counts: PhaseCounts,
+    /// Waiting and offered, oldest first.
+    pub by_age: BTreeSet<(Millis, u64)>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Index {
+    pub customers: BTreeSet<(Arc<CustomerId>, ConversationId)>,
+    /// Offered, assigned, paused, wrap-up.
+    pub owners: BTreeSet<(AgentId, ConversationId)>,
+    pub queues: BTreeMap<QueueId, InQueue>,
+    pub counts: PhaseCounts,
+    pub agent_names: BTreeMap<String, AgentId>,
+    pub queue_names: BTreeMap<String, QueueId>,
+    pub channels: Interned<Channel>,
+    pub requirements: Interned<[Requirement]>,
+}
+
+impl Index {
+    pub fn conversation(&mut self, before: Option<&Conversation>, after: Option<&Conversation>) {
+        // The usual case, a message in a chat, moves nothing here.
+        let place = |c: &Conversation| (c.stage.phase(), c.stage.agent(), c.queue, c.since_ms, c.arrival);
+        if let (Some(a), Some(b)) = (before, after)
+            && place(a) == place(b)
+        {
+            return;
+        }
+        if let Some(row) = before {
+            self.take_out(row);
+        }
+        if let Some(row) = after {
+            self.put_in(row);
+        }
+    }
+
+    fn put_in(&mut self, row: &Conversation) {
+        self.customers.insert((row.customer.clone(), row.id));
+        if let Some(agent) = row.stage.agent() {
+            self.owners.insert((agent, row.id));
+        }
+        *self.counts.of(row.stage.phase()) += 1;
+        if let Some(queue) = row.queue {
+            let queue = self.queues.entry(queue).or_default();
+            *queue.counts.of(row.stage.phase()) += 1;
+            if row.in_queue() {
+                queue.by_age.insert((row.since_ms, row.arrival));
+            }
+        }
+        self.channels.hold(&row.channel);
+        self.requirements.hold(&row.required);
+        self.requirements.hold(&row.preferred);
+    }
+
+    fn take_out(&mut self, row: &Conversation) {
+        self.customers.remove(&(row.customer.clone(), row.id));
+        if let Some(agent) = row.stage.agent() {
+            self.owners.remove(&(agent, row.id));
+        }
+        *self.counts.of(row.stage.phase()) -= 1;
+        if let Some(id) = row.queue
+            && let Some(queue) = self.queues.get_mut(&id)
+        {
+            *queue.counts.of(row.stage.phase()) -= 1;
+            if row.in_queue() {
+                queue.by_age.remove(&(row.since_ms, row.arrival));
+            }
+            if queue.counts == PhaseCounts::default() {
+                self.queues.remove(&id);
+            }
+        }
+        self.channels.drop_one(&row.channel);
+        self.requirements.drop_one(&row.required);
+        self.requirements.drop_one(&row.preferred);
+    }
+
+    pub fn agent(&mut self, id: AgentId, before: Option<&Agent>, after: Option<&Agent>) {
+        rename(
+            &mut self.agent_names,
+            id,
+            before.map(|a| &*a.settings.name),
+            after.map(|a| &*a.settings.name),
+        );
+    }
+
+    pub fn queue(&mut self, id: QueueId, before: Option<&Queue>, after: Option<&Queue>) {
+        rename(
+            &mut self.queue_names,
+            id,
+            before.map(|q| &*q.settings.name),
+            after.map(|q| &*q.settings.name),
+        );
+    }
+}
+
+fn rename<Id>(names: &mut BTreeMap<String, Id>, id: Id, before: Option<&str>, after: Option<&str>) {
+    if before == after {
+        return;
+    }
+    if let Some(name) = before {
+        names.remove(name);
+    }
+    if let Some(name) = after {
+        names.insert(name.to_owned(), id);
+    }
+}

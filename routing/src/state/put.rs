@@ -1,0 +1,307 @@
+//! What an operator sets: tenants, queues, skills, agents, rules.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::agent::{self, Agent};
+use super::draft::Draft;
+use super::queue::Queue;
+use super::tenant::Rules;
+use super::valid;
+use crate::event::Receipt;
+use crate::ids::{AgentId, QueueId, SkillName};
+use crate::limits;
+use crate::rejection::Rejection;
+use crate::settings::{
+    AgentSettings, AtCap, Classification, EscalateAction, EscalateWhen, Order, QueueSettings, Rule, WrapUp,
+};
+use crate::view::Presence;
+
+pub(crate) fn tenant(d: &mut Draft<'_>, name: &str) -> Result<Receipt, Rejection> {
+    valid::name("name", name)?;
+    d.put_name(name);
+    Ok(d.receipt())
+}
+
+pub(crate) fn queue(d: &mut Draft<'_>, id: QueueId, settings: &QueueSettings) -> Result<Receipt, Rejection> {
+    queue_settings(d, id, settings)?;
+    let before = d.queue(id).ok();
+    if before.is_none() {
+        valid::at_most("number of queues", d.kept().queues.len() + 1, limits::QUEUES_MAX)?;
+    }
+    if before.as_ref().is_some_and(|row| *row.settings == *settings) {
+        return Ok(d.receipt());
+    }
+    let version = d.index.max(before.map_or(0, |row| row.version + 1));
+    d.put_queue(
+        id,
+        Some(Arc::new(Queue {
+            settings: Arc::new(settings.clone()),
+            version,
+        })),
+    );
+    Ok(d.receipt())
+}
+
+fn queue_settings(d: &Draft<'_>, id: QueueId, s: &QueueSettings) -> Result<(), Rejection> {
+    valid::name("name", &s.name)?;
+    if d.base().queue_named(&s.name).is_some_and(|other| other != id) {
+        return Err(Rejection::AlreadyExists {
+            what: format!("queue `{}`", s.name),
+        });
+    }
+    let durations = [
+        ("offer_timeout_ms", s.offer_timeout_ms),
+        ("decline_exclude_ms", s.decline_exclude_ms),
+        ("wait_max_ms", s.wait_max_ms),
+        ("abandon_hold_ms", s.abandon_hold_ms),
+        ("short_abandon_ms", s.short_abandon_ms),
+        ("reopen_window_ms", s.reopen_window_ms),
+        ("answer_target_ms", s.answer_target_ms),
+    ];
+    for (what, ms) in durations {
+        valid::duration(what, ms)?;
+    }
+    if s.offer_timeout_ms == 0 && !s.auto_accept {
+        return Err(valid::invalid("offer_timeout_ms", "an offer needs time to be answered"));
+    }
+    if let Order::LinearAgeing { step_ms } = s.order {
+        valid::duration("step_ms", step_ms)?;
+    }
+    match s.wrap_up {
+        WrapUp::None => {}
+        WrapUp::Timed {
+            length_ms,
+            extension_max_ms,
+        } => {
+            valid::duration("length_ms", length_ms)?;
+            valid::duration("extension_max_ms", extension_max_ms)?;
+        }
+        WrapUp::Manual { longest_ms } => valid::duration("longest_ms", longest_ms)?,
+    }
+    if let Some(no_reply) = &s.no_reply {
+        valid::duration("after_ms", no_reply.after_ms)?;
+        valid::duration("exclude_ms", no_reply.exclude_ms)?;
+        if no_reply.after_ms == 0 {
+            return Err(valid::invalid("after_ms", "an answer needs time"));
+        }
+    }
+    if let AtCap::Offline { text } = &s.at_cap {
+        valid::at_most("offline text", text.len(), limits::BODY_MAX_BYTES)?;
+    }
+    escalations(d, id, s)
+}
+
+fn escalations(d: &Draft<'_>, id: QueueId, s: &QueueSettings) -> Result<(), Rejection> {
+    valid::at_most("number of escalations", s.escalations.len(), limits::ESCALATIONS_MAX)?;
+    for step in &s.escalations {
+        if let EscalateWhen::WaitedMs(ms) = step.when {
+            valid::duration("waited_ms", ms)?;
+            if ms == 0 {
+                return Err(valid::invalid(
+                    "waited_ms",
+                    "0: name the other queue or priority to begin with",
+                ));
+            }
+        }
+        match step.action {
+            EscalateAction::RaisePriority(to) => valid::priority(to)?,
+            EscalateAction::MoveQueue(to) if to == id => {
+                return Err(valid::invalid("escalation", "moves to the queue that it leaves"));
+            }
+            EscalateAction::MoveQueue(to) => _ = d.queue(to)?,
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn remove_queue(d: &mut Draft<'_>, id: QueueId) -> Result<Receipt, Rejection> {
+    d.queue(id)?;
+    let in_use = |by: &str| {
+        Err(Rejection::InUse {
+            what: format!("queue {id}"),
+            by: by.to_owned(),
+        })
+    };
+    if d.base().queue_counts(id).open() > 0 {
+        return in_use("conversations");
+    }
+    if d.kept()
+        .agents
+        .iter()
+        .any(|(_, agent)| agent.settings.queues.contains(&id))
+    {
+        return in_use("agents");
+    }
+    let moves_here = |queue: &Queue| {
+        queue
+            .settings
+            .escalations
+            .iter()
+            .any(|step| step.action == EscalateAction::MoveQueue(id))
+    };
+    if d.kept()
+        .queues
+        .iter()
+        .any(|(other, queue)| *other != id && moves_here(queue))
+    {
+        return in_use("escalations");
+    }
+    if classifications(&d.kept().rules).any(|given| given.queues.contains(&id)) {
+        return in_use("rules");
+    }
+    d.put_queue(id, None);
+    Ok(d.receipt())
+}
+
+fn classifications(rules: &Rules) -> impl Iterator<Item = &Classification> {
+    let parts = rules.rules.iter().flat_map(|rule| &rule.parts).map(|(_, given)| given);
+    parts.chain(&rules.fallback)
+}
+
+pub(crate) fn skill(d: &mut Draft<'_>, skill: &SkillName, description: &str) -> Result<Receipt, Rejection> {
+    valid::name("skill", &skill.0)?;
+    valid::at_most("description", description.len(), limits::ATTRIBUTE_VALUE_MAX_BYTES)?;
+    let mut skills = (*d.kept().skills).clone();
+    skills.insert(skill.clone(), description.to_owned());
+    valid::at_most("number of skills", skills.len(), limits::SKILLS_MAX)?;
+    d.put_skills(skills);
+    Ok(d.receipt())
+}
+
+pub(crate) fn remove_skill(d: &mut Draft<'_>, skill: &SkillName) -> Result<Receipt, Rejection> {
+    let mut skills = (*d.kept().skills).clone();
+    if skills.remove(skill).is_none() {
+        return Err(Rejection::UnknownSkill(skill.0.clone()));
+    }
+    let in_use = |by: &str| {
+        Err(Rejection::InUse {
+            what: format!("skill `{}`", skill.0),
+            by: by.to_owned(),
+        })
+    };
+    if d.kept()
+        .agents
+        .iter()
+        .any(|(_, agent)| agent.settings.skills.contains_key(skill))
+    {
+        return in_use("agents");
+    }
+    if d.base()
+        .index
+        .requirements
+        .values()
+        .any(|asked| asked.iter().any(|one| one.skill == *skill))
+    {
+        return in_use("conversations");
+    }
+    let asks = |given: &Classification| {
+        given
+            .required
+            .iter()
+            .chain(&given.preferred)
+            .any(|one| one.skill == *skill)
+    };
+    if classifications(&d.kept().rules).any(asks) {
+        return in_use("rules");
+    }
+    d.put_skills(skills);
+    Ok(d.receipt())
+}
+
+pub(crate) fn agent(d: &mut Draft<'_>, id: AgentId, settings: &AgentSettings) -> Result<Receipt, Rejection> {
+    agent_settings(d, id, settings)?;
+    let settings = Arc::new(settings.clone());
+    match d.agent(id).is_ok() {
+        true => d.agent_mut(id)?.settings = settings,
+        false => {
+            valid::at_most("number of agents", d.kept().agents.len() + 1, limits::AGENTS_MAX)?;
+            let row = Agent::new(settings, d.at_ms);
+            d.put_agent(id, Some(row));
+        }
+    }
+    Ok(d.receipt())
+}
+
+fn agent_settings(d: &Draft<'_>, id: AgentId, s: &AgentSettings) -> Result<(), Rejection> {
+    valid::name("name", &s.name)?;
+    if d.base().agent_named(&s.name).is_some_and(|other| other != id) {
+        return Err(Rejection::AlreadyExists {
+            what: format!("agent `{}`", s.name),
+        });
+    }
+    valid::at_most("number of skills", s.skills.len(), limits::AGENT_SKILLS_MAX)?;
+    for (skill, level) in &s.skills {
+        valid::level(*level)?;
+        if !d.kept().skills.contains_key(skill) {
+            return Err(Rejection::UnknownSkill(skill.0.clone()));
+        }
+    }
+    valid::at_most("number of queues", s.queues.len(), limits::AGENT_QUEUES_MAX)?;
+    let mut seen = BTreeSet::new();
+    for queue in &s.queues {
+        d.queue(*queue)?;
+        if !seen.insert(*queue) {
+            return Err(valid::invalid("queues", format!("{queue} is named twice")));
+        }
+    }
+    valid::at_most("number of channels", s.capacity.channels.len(), limits::CHANNELS_MAX)?;
+    for channel in s.capacity.channels.keys() {
+        valid::channel(channel)?;
+    }
+    valid::duration("lease_hold_ms", s.lease_hold_ms)
+}
+
+pub(crate) fn remove_agent(d: &mut Draft<'_>, id: AgentId) -> Result<Receipt, Rejection> {
+    let row = d.agent(id)?;
+    if row.presence != Presence::Offline {
+        let is = agent::presence_word(&row.presence).to_owned();
+        return Err(Rejection::WrongPresence {
+            is,
+            needs: "offline".to_owned(),
+        });
+    }
+    if d.base().conversations_of_agent(id).next().is_some() {
+        return Err(Rejection::InUse {
+            what: format!("agent {id}"),
+            by: "conversations".to_owned(),
+        });
+    }
+    d.put_agent(id, None);
+    Ok(d.receipt())
+}
+
+pub(crate) fn rules(
+    d: &mut Draft<'_>,
+    rules: &[Rule],
+    fallback: Option<&Classification>,
+) -> Result<Receipt, Rejection> {
+    valid::at_most("number of rules", rules.len(), limits::RULES_MAX)?;
+    let mut names = BTreeSet::new();
+    for rule in rules {
+        valid::name("rule", &rule.name)?;
+        if !names.insert(&rule.name) {
+            return Err(valid::invalid("rule", format!("`{}` is named twice", rule.name)));
+        }
+        valid::at_most("rule's expression", rule.when.len(), limits::RULE_MAX_BYTES)?;
+        valid::at_most("parts of a rule", rule.parts.len(), limits::RULE_PARTS_MAX)?;
+        if rule.parts.iter().all(|(weight, _)| *weight == 0) {
+            return Err(valid::invalid(
+                "rule",
+                format!("`{}` has no part with a weight", rule.name),
+            ));
+        }
+    }
+    let new = Rules {
+        rules: rules.to_vec(),
+        fallback: fallback.cloned(),
+    };
+    for given in classifications(&new) {
+        valid::classification(d, given)?;
+        for queue in &given.queues {
+            d.queue(*queue)?;
+        }
+    }
+    d.put_rules(new);
+    Ok(d.receipt())
+}

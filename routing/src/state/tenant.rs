@@ -1,0 +1,179 @@
+//! A tenant: its rows and what may be asked of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::agent::{Agent, AgentStream, AgentView, StreamGap};
+use super::conversation::Conversation;
+use super::index::{Index, PhaseCounts};
+use super::queue::Queue;
+use super::rows::Rows;
+use super::window::{Window, WindowKey};
+use crate::event::{AgentItem, ConversationView};
+use crate::ids::{AgentId, ConversationId, CustomerId, Millis, QueueId, SkillName};
+use crate::settings::{Classification, Rule};
+use crate::view::{QueueView, Views};
+
+/// Rules and fallback, replaced together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Rules {
+    pub rules: Vec<Rule>,
+    pub fallback: Option<Classification>,
+}
+
+/// The rows: all that a snapshot holds. Cloning shares them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept {
+    pub name: Arc<str>,
+    pub conversations: Rows<ConversationId, Conversation>,
+    pub agents: Rows<AgentId, Agent>,
+    pub streams: Rows<AgentId, AgentStream>,
+    pub windows: Rows<WindowKey, Window>,
+    pub queues: BTreeMap<QueueId, Arc<Queue>>,
+    pub skills: Arc<BTreeMap<SkillName, String>>,
+    pub rules: Arc<Rules>,
+    /// Arrivals given so far.
+    pub arrivals: u64,
+    /// When unused idempotency windows are looked through next.
+    pub forget_at_ms: Option<Millis>,
+}
+
+/// A tenant, with queues, agents and conversations of its own.
+#[derive(Debug, Default)]
+pub struct Tenant {
+    pub(crate) kept: Kept,
+    pub(crate) index: Index,
+}
+
+impl Tenant {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.kept.name
+    }
+
+    /// All that a queue manager starts from; equal to what the events so far fold to.
+    pub fn views(&self) -> Views {
+        let kept = &self.kept;
+        let mut timers: Vec<_> = kept.conversations.iter().flat_map(|(_, row)| row.timers()).collect();
+        timers.extend(
+            kept.agents
+                .iter()
+                .filter_map(|(id, agent)| super::presence::lease_timer(*id, agent)),
+        );
+        timers.extend(super::window::forget_timer(kept.forget_at_ms));
+        timers.sort_unstable();
+        Views {
+            queues: self.queues().collect(),
+            supplies: kept.agents.iter().map(|(id, agent)| agent.supply(*id)).collect(),
+            demands: kept.conversations.iter().filter_map(|(_, row)| row.demand()).collect(),
+            timers,
+        }
+    }
+
+    /// One conversation, until it is archived.
+    pub fn conversation(&self, id: ConversationId) -> Option<ConversationView> {
+        self.kept.conversations.get(&id).map(|row| row.view())
+    }
+
+    /// In order of their ids, from the one after `after`.
+    pub fn conversations(&self, after: Option<ConversationId>) -> impl Iterator<Item = ConversationView> {
+        let rows = &self.kept.conversations;
+        let after = after.unwrap_or(ConversationId(0));
+        rows.iter_after(after).map(|(_, row)| row.view())
+    }
+
+    /// Those of a customer, oldest id first.
+    pub fn conversations_of_customer(&self, customer: &CustomerId) -> impl Iterator<Item = ConversationId> {
+        let customer = Arc::new(customer.clone());
+        let range = (customer.clone(), ConversationId(0))..=(customer, ConversationId(u128::MAX));
+        self.index.customers.range(range).map(|(_, id)| *id)
+    }
+
+    /// Those that are offered to an agent or that the agent owns: assigned, paused, in wrap-up.
+    pub fn conversations_of_agent(&self, agent: AgentId) -> impl Iterator<Item = ConversationId> {
+        let range = (agent, ConversationId(0))..=(agent, ConversationId(u128::MAX));
+        self.index.owners.range(range).map(|(_, id)| *id)
+    }
+
+    /// One agent.
+    pub fn agent(&self, id: AgentId) -> Option<AgentView> {
+        self.kept.agents.get(&id).map(|agent| agent.view(id))
+    }
+
+    /// All agents, by id.
+    pub fn agents(&self) -> impl Iterator<Item = AgentView> {
+        self.kept.agents.iter().map(|(id, agent)| agent.view(*id))
+    }
+
+    /// The agent of that name.
+    pub fn agent_named(&self, name: &str) -> Option<AgentId> {
+        self.index.agent_names.get(name).copied()
+    }
+
+    /// The items of an agent's own stream after position `after` (0: from the start).
+    ///
+    /// # Errors
+    /// The stream does not reach back so far, or has not come so far; for an agent who is not known, `first` is 1 and `last` 0.
+    pub fn agent_stream(&self, agent: AgentId, after: u64) -> Result<Vec<AgentItem>, StreamGap> {
+        let Some(row) = self.kept.agents.get(&agent) else {
+            return Err(StreamGap { first: 1, last: 0 });
+        };
+        match self.kept.streams.get(&agent) {
+            Some(stream) => stream.after(after, row.agent_seq),
+            None => AgentStream::default().after(after, row.agent_seq),
+        }
+    }
+
+    /// One queue.
+    pub fn queue(&self, id: QueueId) -> Option<QueueView> {
+        self.kept.queues.get(&id).map(|queue| queue.view(id))
+    }
+
+    /// All queues, by id.
+    pub fn queues(&self) -> impl Iterator<Item = QueueView> {
+        self.kept.queues.iter().map(|(id, queue)| queue.view(*id))
+    }
+
+    /// The queue of that name.
+    pub fn queue_named(&self, name: &str) -> Option<QueueId> {
+        self.index.queue_names.get(name).copied()
+    }
+
+    /// Conversations of a queue per phase; waiting and offered make its length.
+    pub fn queue_counts(&self, queue: QueueId) -> PhaseCounts {
+        self.index.queues.get(&queue).map(|now| now.counts).unwrap_or_default()
+    }
+
+    /// Since when the oldest in a queue (waiting or offered) waits.
+    pub fn oldest_in_queue(&self, queue: QueueId) -> Option<Millis> {
+        self.index
+            .queues
+            .get(&queue)?
+            .by_age
+            .first()
+            .map(|&(since_ms, _)| since_ms)
+    }
+
+    /// All conversations per phase.
+    pub fn counts(&self) -> PhaseCounts {
+        self.index.counts
+    }
+
+    /// Known skills and what they mean.
+    pub fn skills(&self) -> &BTreeMap<SkillName, String> {
+        &self.kept.skills
+    }
+
+    /// R1: the ordered rules, and what holds when none matches.
+    pub fn rules(&self) -> (&[Rule], Option<&Classification>) {
+        (&self.kept.rules.rules, self.kept.rules.fallback.as_ref())
+    }
+
+    /// Of an open conversation, why it waits only for one agent and who is excluded: (`only`, excluded until).
+    pub fn waiting_conditions(&self, id: ConversationId) -> Option<(Option<AgentId>, Vec<(AgentId, Millis)>)> {
+        self.kept
+            .conversations
+            .get(&id)
+            .map(|row| (row.only, row.excluded.clone()))
+    }
+}

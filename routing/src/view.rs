@@ -12,19 +12,6 @@ use crate::command::Due;
 use crate::ids::{AgentId, Channel, ConversationId, Millis, QueueId};
 use crate::settings::{AgentSettings, QueueSettings, Requirement};
 
-/// All that a new leader's queue manager starts from, each in a stated order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Views {
-    /// By id.
-    pub queues: Vec<QueueView>,
-    /// By id; also those who are offline.
-    pub supplies: Vec<Supply>,
-    /// By conversation.
-    pub demands: Vec<Demand>,
-    /// Earliest first.
-    pub timers: Vec<Due>,
-}
-
 /// A conversation that waits: all that matching needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demand {

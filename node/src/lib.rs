@@ -20,6 +20,7 @@ pub mod engine;
 pub mod error;
 pub mod gateway;
 pub mod limits;
+pub mod local;
 pub mod logging;
 pub mod query;
 pub mod toml_input;

@@ -30,6 +30,7 @@
 pub mod command;
 pub mod event;
 pub mod ids;
+pub mod invariants;
 pub mod limits;
 pub mod queue_manager;
 pub mod rejection;

@@ -43,6 +43,10 @@ impl Window {
         }
     }
 
+    pub fn len(&self) -> usize {
+        self.answers.len()
+    }
+
     pub fn unused_at(&self, at_ms: Millis) -> bool {
         self.last_used_ms.saturating_add(limits::IDEMPOTENCY_KEPT_MS) <= at_ms
     }

@@ -1,0 +1,217 @@
+//! Invariants that a state, or a state with its history of events, can show. Tests call [`check`] after every command; a
+//! running node samples [`check_some`].
+//!
+//! | Letter | Here |
+//! |---|---|
+//! | C | one owner per conversation, who exists, under an epoch; offers only to who is available |
+//! | D | each agent's load is what the conversations say, and within the capacity unless that was lowered |
+//! | E | entries and agents' items are dense, cursors never point past the end |
+//! | H | what is derived from the rows equals what a restored replica would derive |
+//! | I | each phase has the deadlines that end it: nothing can be stuck; the queue manager was told all there is |
+//! | J | a conversation keeps its age until it is reopened |
+//! | L | what is bounded is within its bounds |
+
+use std::collections::BTreeMap;
+
+use crate::command::{Due, Timer};
+use crate::event::{EntryKind, Event};
+use crate::ids::{AgentId, ConversationId, Millis, QueueId, Seq, TenantId};
+use crate::limits;
+use crate::state::{State, Tenant};
+use crate::view::{Demand, QueueView, Supply, Views};
+
+/// What does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invariant {letter} is violated: {what}")]
+pub struct Violation {
+    /// Which of A–L.
+    pub letter: char,
+    /// How.
+    pub what: String,
+}
+
+pub(crate) fn holds(letter: char, condition: bool, what: impl FnOnce() -> String) -> Result<(), Violation> {
+    if condition {
+        Ok(())
+    } else {
+        Err(Violation { letter, what: what() })
+    }
+}
+
+/// All of them, on the whole state: a pass over every row.
+///
+/// # Errors
+/// The first that does not hold.
+pub fn check(state: &State) -> Result<(), Violation> {
+    state
+        .tenants()
+        .try_for_each(|(id, tenant)| in_tenant(id, check_tenant(tenant)))
+}
+
+/// Those of single rows, on at most `rows` conversations per tenant after `after`, and on their agents: cheap, for a running node.
+/// A cursor drawn at random lets repeated calls see everything.
+///
+/// # Errors
+/// The first that does not hold.
+pub fn check_some(state: &State, after: ConversationId, rows: usize) -> Result<(), Violation> {
+    state
+        .tenants()
+        .try_for_each(|(id, tenant)| in_tenant(id, tenant.check_rows(after, rows)))
+}
+
+fn in_tenant(id: TenantId, result: Result<(), Violation>) -> Result<(), Violation> {
+    result.map_err(|violation| Violation {
+        what: format!("{id}: {}", violation.what),
+        ..violation
+    })
+}
+
+fn check_tenant(tenant: &Tenant) -> Result<(), Violation> {
+    tenant.check_rows(ConversationId(0), usize::MAX)?;
+    tenant.check_agents()?;
+    tenant.check_index()
+}
+
+/// E: what follows `last` in an order without gap or duplicate.
+pub(crate) fn follows(what: &str, last: u64, next: u64) -> Result<(), Violation> {
+    holds('E', next == last + 1, || format!("{what}: {next} follows {last}"))
+}
+
+/// What the events of one tenant have told so far: folded from [`Event`]s alone, it must equal the state.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    queues: BTreeMap<QueueId, QueueView>,
+    supplies: BTreeMap<AgentId, Supply>,
+    demands: BTreeMap<ConversationId, Demand>,
+    timers: BTreeMap<Timer, Millis>,
+    entries: BTreeMap<ConversationId, Entries>,
+    items: BTreeMap<AgentId, u64>,
+    ages: BTreeMap<ConversationId, Millis>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Entries {
+    last: Seq,
+    last_for_customer: Seq,
+}
+
+impl History {
+    /// Learns the next event.
+    ///
+    /// # Errors
+    /// E: an entry or an item out of order. I: an end of what never began. J: an age that changed.
+    pub fn observe(&mut self, event: &Event) -> Result<(), Violation> {
+        let known =
+            |is: bool, what: &dyn std::fmt::Debug| holds('I', is, || format!("the end of what was not: {what:?}"));
+        match event {
+            Event::Queue(view) => _ = self.queues.insert(view.queue, view.clone()),
+            Event::QueueEnded { queue } => known(self.queues.remove(queue).is_some(), queue)?,
+            Event::Supply(supply) => _ = self.supplies.insert(supply.agent, supply.clone()),
+            Event::SupplyEnded { agent } => {
+                self.items.remove(agent);
+                known(self.supplies.remove(agent).is_some(), agent)?;
+            }
+            Event::Demand(demand) => {
+                let since_ms = *self.ages.entry(demand.conversation).or_insert(demand.since_ms);
+                holds('J', since_ms == demand.since_ms, || {
+                    format!(
+                        "{} waits since {} and waited since {since_ms}",
+                        demand.conversation, demand.since_ms
+                    )
+                })?;
+                self.demands.insert(demand.conversation, demand.clone());
+            }
+            Event::DemandEnded { conversation } => known(self.demands.remove(conversation).is_some(), conversation)?,
+            Event::TimerSet(Due { at_ms, timer }) => _ = self.timers.insert(*timer, *at_ms),
+            Event::TimerCleared { timer } => known(self.timers.remove(timer).is_some(), timer)?,
+            Event::Entry(entry) => {
+                let so_far = self.entries.entry(entry.conversation).or_default();
+                follows("entry", so_far.last, entry.seq)?;
+                holds('E', entry.prev_for_customer == so_far.last_for_customer, || {
+                    format!(
+                        "{} entry {} has prev {}",
+                        entry.conversation, entry.seq, entry.prev_for_customer
+                    )
+                })?;
+                so_far.last = entry.seq;
+                if entry.kind.for_customer() {
+                    so_far.last_for_customer = entry.seq;
+                }
+                if entry.kind == EntryKind::Reopened {
+                    self.ages.remove(&entry.conversation);
+                }
+            }
+            Event::Agent(item) => {
+                let last = self.items.entry(item.agent).or_default();
+                follows("agent item", *last, item.agent_seq)?;
+                *last = item.agent_seq;
+            }
+            Event::Archived { conversation, .. } => {
+                self.entries.remove(conversation);
+                self.ages.remove(conversation);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What a queue manager that heard every event knows, in the order of [`Tenant::views`].
+    pub fn views(&self) -> Views {
+        let mut timers: Vec<Due> = self
+            .timers
+            .iter()
+            .map(|(timer, at_ms)| Due {
+                at_ms: *at_ms,
+                timer: *timer,
+            })
+            .collect();
+        timers.sort_unstable();
+        Views {
+            queues: self.queues.values().cloned().collect(),
+            supplies: self.supplies.values().cloned().collect(),
+            demands: self.demands.values().cloned().collect(),
+            timers,
+        }
+    }
+
+    /// Compares with the state.
+    ///
+    /// # Errors
+    /// I: the queue manager was not told something, or was told what is not so. E: headers and entries differ.
+    pub fn check(&self, tenant: &Tenant) -> Result<(), Violation> {
+        let (told, is) = (self.views(), tenant.views());
+        holds('I', told.queues == is.queues, || {
+            format!("queues told {:?}, are {:?}", told.queues, is.queues)
+        })?;
+        holds('I', told.supplies == is.supplies, || {
+            format!("supplies told {:?}, are {:?}", told.supplies, is.supplies)
+        })?;
+        holds('I', told.demands == is.demands, || {
+            format!("demands told {:?}, are {:?}", told.demands, is.demands)
+        })?;
+        holds('I', told.timers == is.timers, || {
+            format!("timers told {:?}, are {:?}", told.timers, is.timers)
+        })?;
+        for view in tenant.conversations(None) {
+            let told = self.entries.get(&view.conversation).copied().unwrap_or_default();
+            holds(
+                'E',
+                (told.last, told.last_for_customer) == (view.last_seq, view.last_seq_for_customer),
+                || {
+                    format!(
+                        "{}: entries told up to {told:?}, its header says {}",
+                        view.conversation, view.last_seq
+                    )
+                },
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// L, for lists that the limits bound.
+pub(crate) fn bounded(what: &str, is: usize, max: usize) -> Result<(), Violation> {
+    holds('L', is <= max, || format!("{what}: {is} of at most {max}"))
+}
+
+const _: () = assert!(limits::IDEMPOTENCY_WINDOW > 0 && limits::AGENT_STREAM_WINDOW > 0);

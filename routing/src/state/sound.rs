@@ -1,0 +1,176 @@
+//! The parts of [`crate::invariants`] that look at rows.
+
+use std::collections::BTreeMap;
+
+use super::agent::Agent;
+use super::conversation::{Alarm, Conversation, Stage};
+use super::index::Index;
+use super::tenant::Tenant;
+use crate::command::Reader;
+use crate::ids::{AgentId, Channel, ConversationId};
+use crate::invariants::{Violation, bounded, follows, holds};
+use crate::limits;
+use crate::view::Presence;
+
+impl Tenant {
+    /// C, E, I, L of at most `rows` conversations after `after`.
+    pub(crate) fn check_rows(&self, after: ConversationId, rows: usize) -> Result<(), Violation> {
+        self.kept
+            .conversations
+            .iter_after(after)
+            .take(rows)
+            .try_for_each(|(id, row)| {
+                holds('H', *id == row.id, || format!("{id} is kept as {}", row.id))?;
+                self.check_owner(row)?;
+                check_alarms(row)?;
+                check_cursors(row)?;
+                bounded("exclusions", row.excluded.len(), limits::DECLINES_MAX)?;
+                bounded("readers", row.read.len(), limits::READERS_MAX)?;
+                bounded("attributes", row.attributes.len(), limits::ATTRIBUTES_MAX)
+            })
+    }
+
+    fn check_owner(&self, row: &Conversation) -> Result<(), Violation> {
+        let id = row.id;
+        if let Some(queue) = row.queue.filter(|_| row.open()) {
+            holds('C', self.kept.queues.contains_key(&queue), || {
+                format!("{id} is in {queue}, which is not")
+            })?;
+        }
+        let Some(agent) = row.stage.agent() else { return Ok(()) };
+        let owner = self.kept.agents.get(&agent);
+        holds('C', row.epoch.0 > 0, || format!("{id} has {agent} without an epoch"))?;
+        holds('C', row.queue.is_some(), || format!("{id} has {agent} without a queue"))?;
+        let Some(owner) = owner else {
+            return holds('C', false, || format!("{id} has {agent}, who is not"));
+        };
+        let fit = match row.stage {
+            Stage::Offered { .. } => owner.presence == Presence::Available,
+            Stage::Assigned { .. } | Stage::WrapUp { .. } => owner.presence != Presence::Offline,
+            _ => true,
+        };
+        holds('C', fit, || {
+            format!("{id} is {} and {agent} is {:?}", row.stage.word(), owner.presence)
+        })
+    }
+
+    /// D, E, L of every agent.
+    pub(crate) fn check_agents(&self) -> Result<(), Violation> {
+        let mut loads: BTreeMap<AgentId, BTreeMap<Channel, u16>> = BTreeMap::new();
+        for (_, row) in self.kept.conversations.iter() {
+            if let Some(agent) = row.stage.occupies() {
+                *loads
+                    .entry(agent)
+                    .or_default()
+                    .entry(Channel::clone(&row.channel))
+                    .or_default() += 1;
+            }
+        }
+        for (id, agent) in self.kept.agents.iter() {
+            let counted = loads.remove(id).unwrap_or_default();
+            holds('D', counted == agent.load, || {
+                format!("{id} holds {counted:?}, kept is {:?}", agent.load)
+            })?;
+            holds('D', agent.fits() || agent.over_capacity, || {
+                format!("{id} holds {counted:?}, beyond its capacity")
+            })?;
+            let drained = agent.presence == Presence::Draining && agent.load.is_empty();
+            holds('I', !drained, || format!("{id} has drained and is not away"))?;
+            self.check_stream(*id, agent)?;
+        }
+        for (key, window) in self.kept.windows.iter() {
+            bounded("answers of a window", window.len(), limits::IDEMPOTENCY_WINDOW)?;
+            holds('L', self.kept.forget_at_ms.is_some(), || {
+                format!("{key:?} would never be forgotten")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_stream(&self, id: AgentId, agent: &Agent) -> Result<(), Violation> {
+        let Some(stream) = self.kept.streams.get(&id) else {
+            return holds('E', agent.agent_seq == 0, || format!("{id} has lost its stream"));
+        };
+        let mut last = None;
+        for item in stream.items() {
+            if let Some(last) = last {
+                follows("agent item", last, item.agent_seq)?;
+            }
+            last = Some(item.agent_seq);
+        }
+        holds('E', last == Some(agent.agent_seq), || {
+            format!("{id} is at {}, stream at {last:?}", agent.agent_seq)
+        })?;
+        bounded("items of a stream", stream.items().count(), limits::AGENT_STREAM_WINDOW)
+    }
+
+    /// H: the index is what the rows say.
+    pub(crate) fn check_index(&self) -> Result<(), Violation> {
+        let mut index = Index::default();
+        for (_, row) in self.kept.conversations.iter() {
+            index.conversation(None, Some(row));
+        }
+        for (id, row) in self.kept.agents.iter() {
+            index.agent(*id, None, Some(row));
+        }
+        for (id, row) in &self.kept.queues {
+            index.queue(*id, None, Some(row));
+        }
+        holds('H', index == self.index, || "an index differs from its rows".to_owned())
+    }
+}
+
+/// I: the alarms that belong to a stage, and those without which it would never end.
+fn check_alarms(row: &Conversation) -> Result<(), Violation> {
+    let id = row.id;
+    for (alarm, _) in &row.alarms {
+        holds('I', row.stage.keeps(*alarm), || {
+            format!("{id} is {} and has {alarm:?}", row.stage.word())
+        })?;
+    }
+    let sorted = row.alarms.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    holds('I', sorted, || format!("{id} has alarms {:?}", row.alarms))?;
+    let needs = |alarm: Alarm, due: Option<u64>| {
+        let is = row.alarm(alarm);
+        holds('I', is == due, || {
+            format!("{id} is {} and its {alarm:?} is {is:?}, not {due:?}", row.stage.word())
+        })
+    };
+    match row.stage {
+        Stage::Offered { deadline_ms, .. } => needs(Alarm::OfferDeadline, Some(deadline_ms))?,
+        Stage::WrapUp { deadline_ms, .. } => needs(Alarm::WrapUpEnd, Some(deadline_ms))?,
+        Stage::Closed { until_ms } => needs(Alarm::Archive, Some(until_ms))?,
+        Stage::Waiting => {
+            let held = row.alarm(Alarm::AbandonHold).is_some();
+            holds('I', held != row.customer_present, || {
+                format!("{id} is held without end, or not held and ends")
+            })?;
+        }
+        Stage::Assigned { .. } | Stage::Paused { .. } => {}
+    }
+    let waited_for = row.alarm(Alarm::PreferenceEnd).is_some();
+    holds('I', waited_for == row.only.is_some(), || {
+        format!("{id} waits for {:?} without end", row.only)
+    })?;
+    needs(Alarm::ExclusionEnd, row.excluded.iter().map(|(_, until)| *until).min())
+}
+
+/// E: nobody has read what is not there.
+fn check_cursors(row: &Conversation) -> Result<(), Violation> {
+    let id = row.id;
+    let ordered = row.last_seq_for_customer <= row.last_seq;
+    holds('E', ordered, || {
+        format!("{id}: {} is past {}", row.last_seq_for_customer, row.last_seq)
+    })?;
+    for (reader, seq) in &row.read {
+        let last = if *reader == Reader::Customer {
+            row.last_seq_for_customer
+        } else {
+            row.last_seq
+        };
+        holds('E', *seq <= last, || {
+            format!("{id}: {reader:?} has read {seq} of {last}")
+        })?;
+    }
+    Ok(())
+}

@@ -15,6 +15,7 @@ pub mod access;
 pub mod auth;
 pub mod config;
 pub mod client;
+pub mod demo;
 pub mod directory;
 pub mod engine;
 pub mod error;

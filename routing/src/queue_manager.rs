@@ -1,7 +1,33 @@
 //! The decider of one tenant, on its shard's leader: who should be offered what, and which deadline has passed.
+//!
+//! It is told what commits ([`QueueManager::observe`]) and what became of its own proposals ([`QueueManager::settle`]), and says
+//! what should be proposed next ([`QueueManager::decide`]). Its decisions follow from what it was told, in that order, alone.
+//! It may be thrown away at any moment: the next one starts from the state's views and decides on.
+//!
+//! ```text
+//!   observe ──► waiting, supply (the index) ◄── reservations ◄── settle
+//!                        │                           ▲
+//!   now ──► timers ──► decide ── Fire, Offer ────────┘
+//! ```
 
-use crate::command::Command;
-use crate::event::Event;
+mod bits;
+mod choice;
+mod explain;
+mod figures;
+mod hashing;
+mod index;
+mod order;
+mod pending;
+mod slab;
+mod supply;
+mod timers;
+mod waiting;
+
+use self::index::Index;
+use self::pending::{Pending, PendingDecisions, PendingOffer, Resting, rests_after};
+use self::timers::Timers;
+use crate::command::{Command, Explanation};
+use crate::event::{AgentItemKind, Event};
 use crate::ids::{AgentId, ConversationId, Millis, QueueId};
 use crate::rejection::Rejection;
 use crate::view::Views;
@@ -24,8 +50,10 @@ pub struct Decision {
 pub enum Settled {
     /// Committed and applied.
     Applied,
-    /// Committed and refused by the state, or never proposed.
+    /// Committed and refused by the state.
     Rejected(Rejection),
+    /// It never reached the log and never will (the proposer was full, or said no): it will be decided again a little later.
+    NotProposed,
     /// Nobody can say yet: kept until [`QueueManager::barrier_passed`].
     Unknown,
 }
@@ -41,7 +69,8 @@ pub struct WhyNot {
     pub policy_version: u64,
     /// How many of its queue are before it in the order (held ones not counted).
     pub ahead: u64,
-    /// What keeps it from being offered to anybody: `held` (the customer is gone), `proposed` (a decision is on its way).
+    /// What keeps it from being offered to anybody: `held` (the customer is gone), `proposed` (an offer is on
+    /// its way), `refused` (an offer was refused a moment ago).
     pub withheld: Vec<&'static str>,
     /// Agents that were considered (members of the queue).
     pub considered: u32,
@@ -96,6 +125,12 @@ pub struct AgentFigures {
 #[derive(Debug)]
 pub struct QueueManager {
     start: u64,
+    /// Events observed: a clock of its own, to tell what was heard before a decision from what was heard after.
+    heard: u64,
+    now_ms: Millis,
+    index: Index,
+    timers: Timers,
+    pending: PendingDecisions,
 }
 
 impl QueueManager {
@@ -106,44 +141,233 @@ impl QueueManager {
 
     /// Starts from what there was at `index`: events up to and with it are in `views` and will be ignored.
     pub fn starting_at(index: u64, views: Views) -> Self {
-        let _ = views;
-        Self { start: index }
+        let mut manager = Self {
+            start: index,
+            heard: 0,
+            now_ms: 0,
+            index: Index::default(),
+            timers: Timers::default(),
+            pending: PendingDecisions::default(),
+        };
+        // Each list in the order of its ids, so that handles do not depend on who made the views.
+        let Views {
+            mut queues,
+            mut supplies,
+            mut demands,
+            timers,
+        } = views;
+        queues.sort_by_key(|view| view.queue);
+        supplies.sort_by_key(|supply| supply.agent);
+        demands.sort_by_key(|demand| demand.conversation);
+        queues.iter().for_each(|view| manager.index.put_queue(view));
+        supplies
+            .iter()
+            .for_each(|supply| manager.index.put_supply(supply, 0, std::iter::empty));
+        demands
+            .iter()
+            .for_each(|demand| manager.index.put_demand(demand, false));
+        timers.into_iter().for_each(|due| manager.timers.set(due));
+        manager
     }
 
     /// Learns an event of the log entry `index`. Every event of an entry is told, in order, before the next [`Self::decide`];
-    /// those that are not for it are ignored.
+    /// those that are not for it are ignored, and so are those that the start already knew.
     pub fn observe(&mut self, index: u64, event: &Event) {
-        let _ = (index <= self.start, event);
+        if index <= self.start && self.start > 0 {
+            return;
+        }
+        self.heard += 1;
+        match event {
+            Event::Demand(demand) => {
+                self.pending.hear(demand.conversation);
+                self.pending.rouse(Resting::Conversation(demand.conversation));
+                self.index
+                    .put_demand(demand, self.pending.is_offered(demand.conversation));
+            }
+            Event::DemandEnded { conversation } => {
+                self.pending.hear(*conversation);
+                self.pending.rouse(Resting::Conversation(*conversation));
+                self.index.end_demand(*conversation);
+            }
+            Event::Supply(supply) => {
+                self.pending.rouse(Resting::Agent(supply.agent));
+                let pending = &self.pending;
+                self.index
+                    .put_supply(supply, self.heard, || pending.channels_of(supply.agent));
+            }
+            Event::SupplyEnded { agent } => {
+                self.pending.rouse(Resting::Agent(*agent));
+                self.index.end_supply(*agent);
+            }
+            Event::Queue(view) => self.index.put_queue(view),
+            Event::QueueEnded { queue } => self.index.end_queue(*queue),
+            Event::TimerSet(due) => self.timers.set(*due),
+            Event::TimerCleared { timer } => self.timers.clear(*timer),
+            // These two say that an offer landed.
+            Event::Assigned {
+                conversation, agent, ..
+            } => self.pending.land(*conversation, *agent),
+            Event::Agent(item) => match &item.kind {
+                AgentItemKind::Offered { conversation, .. } | AgentItemKind::Assigned { conversation, .. } => {
+                    self.pending.land(*conversation, item.agent);
+                }
+                _ => {}
+            },
+            _ => {}
+        }
     }
 
     /// At most `limit` commands that should be proposed now: fired timers first, then offers. Each is remembered, and what it
-    /// offers is reserved, until it is settled.
+    /// offers is reserved, until it is settled. Time that goes back is taken as standing still.
     pub fn decide(&mut self, now_ms: Millis, limit: usize) -> Vec<Decision> {
-        let _ = (now_ms, limit);
-        Vec::new()
+        self.decide_with(now_ms, limit, true)
+    }
+
+    /// [`Self::decide`] with empty explanations: for measuring what explanations cost.
+    #[doc(hidden)]
+    pub fn decide_unexplained(&mut self, now_ms: Millis, limit: usize) -> Vec<Decision> {
+        self.decide_with(now_ms, limit, false)
+    }
+
+    fn decide_with(&mut self, now_ms: Millis, limit: usize, explained: bool) -> Vec<Decision> {
+        self.now_ms = self.now_ms.max(now_ms);
+        for id in self.pending.take_landed() {
+            self.give_back(id);
+        }
+        while let Some(who) = self.pending.take_rested(self.now_ms) {
+            self.set_resting(who, false);
+        }
+        let mut decisions = Vec::new();
+        while decisions.len() < limit {
+            let Some(command) = self.next_command(explained) else {
+                break;
+            };
+            decisions.push(command);
+        }
+        decisions
+    }
+
+    fn next_command(&mut self, explained: bool) -> Option<Decision> {
+        let id = self.pending.next_id();
+        if let Some(timer) = self.timers.propose_due(self.now_ms, id) {
+            self.pending.add(id, Pending::Fire(timer));
+            return Some(Decision {
+                id,
+                command: Command::Fire { timer },
+            });
+        }
+        let choice = self.index.next_choice(self.now_ms, explained)?;
+        let (conversation, agent): (_, AgentId) = (choice.conversation, choice.agent);
+        let explanation: Explanation = choice.explanation;
+        let offer = PendingOffer {
+            conversation,
+            agent,
+            channel: choice.channel,
+            decided: self.heard,
+            heard: false,
+        };
+        self.pending.add(id, Pending::Offer(offer));
+        Some(Decision {
+            id,
+            command: Command::Offer {
+                conversation,
+                agent,
+                explanation,
+            },
+        })
     }
 
     /// Tells what became of a decision; before or after its events, in either order.
     pub fn settle(&mut self, id: DecisionId, result: Settled) {
-        let _ = (id, result);
+        match self.pending.get(id) {
+            None => {}
+            Some(Pending::Fire(timer)) => self.settle_fire(id, *timer, &result),
+            Some(Pending::Offer(_)) if matches!(result, Settled::Applied | Settled::Unknown) => {
+                // Applied: its events give it back; should they have been lost on the way, the next barrier does.
+                self.pending.wait_for_barrier(id);
+            }
+            Some(Pending::Offer(offer)) => {
+                let heard = |handle: &u32| self.index.agents[*handle].changed > offer.decided;
+                let agent_heard = self.index.agent_of.get(&offer.agent).is_none_or(heard);
+                let rests = rests_after(offer, agent_heard, &result);
+                if let Some(who) = rests {
+                    self.pending.rest(who, self.now_ms);
+                    self.set_resting(who, true);
+                }
+                self.give_back(id);
+            }
+        }
+    }
+
+    fn settle_fire(&mut self, id: DecisionId, timer: crate::command::Timer, result: &Settled) {
+        match result {
+            // Its events clear it or set it anew, now or soon.
+            Settled::Applied => {}
+            Settled::Unknown => {
+                self.pending.wait_for_barrier(id);
+                return;
+            }
+            Settled::Rejected(Rejection::NothingOutstanding) => self.timers.forget(timer, id),
+            Settled::Rejected(Rejection::NotDue { due_ms, at_ms }) => {
+                let later_ms = due_ms.saturating_sub(*at_ms).max(1);
+                self.timers.again(timer, id, self.now_ms.saturating_add(later_ms));
+            }
+            Settled::Rejected(_) | Settled::NotProposed => self.timers.rest(timer, id, self.now_ms),
+        }
+        self.pending.remove(id);
     }
 
     /// A read barrier has passed, and every event up to it was observed: decisions whose result was unknown are forgotten.
-    pub fn barrier_passed(&mut self) {}
+    pub fn barrier_passed(&mut self) {
+        for id in self.pending.take_unsure() {
+            if let Some(&Pending::Fire(timer)) = self.pending.get(id) {
+                self.timers.again(timer, id, self.now_ms);
+            }
+            self.give_back(id);
+        }
+    }
+
+    /// Ends a decision: what it reserved is free, as far as the pictures say so.
+    fn give_back(&mut self, id: DecisionId) {
+        if let Some(Pending::Offer(offer)) = self.pending.remove(id) {
+            self.index.reserve(offer.agent, &offer.channel, false);
+            self.index
+                .withhold(offer.conversation, |waiting| waiting.proposed = false);
+        }
+    }
+
+    fn set_resting(&mut self, who: Resting, resting: bool) {
+        match who {
+            Resting::Conversation(conversation) => {
+                self.index.withhold(conversation, |waiting| waiting.resting = resting);
+            }
+            Resting::Agent(agent) => self.index.rest_agent(agent, resting),
+        }
+    }
 
     /// The earliest moment at which [`Self::decide`] has something to say without a further event; `None`: never.
     pub fn next_wakeup(&self) -> Option<Millis> {
-        None
+        [self.timers.next_ms(), self.pending.next_rest_end_ms()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// R39: why a conversation still waits, and why `agent` does not get it; `None` when it does not wait.
     pub fn explain(&self, conversation: ConversationId, agent: Option<AgentId>) -> Option<WhyNot> {
-        let _ = (conversation, agent);
-        None
+        self.index.why_not(conversation, agent)
     }
 
     /// For the metrics: a pass over agents and waiting conversations, for every few seconds, not for every event.
     pub fn queue_figures(&self) -> Vec<QueueFigures> {
-        Vec::new()
+        self.index.figures()
+    }
+
+    /// Everything that future decisions depend on (turns and rests aside), in a canonical form, for comparisons in tests.
+    #[doc(hidden)]
+    pub fn picture(&self) -> String {
+        let mut timers: Vec<_> = self.timers.all().collect();
+        timers.sort();
+        format!("{}{timers:?}", self.index.picture())
     }
 }

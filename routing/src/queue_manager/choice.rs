@@ -1,0 +1,391 @@
+//! Which conversation is next, and who gets it (R8).
+
+use std::cmp::Ordering;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::bits::Members;
+use super::index::{Index, SharedChannel};
+use super::order::OrderKey;
+use super::slab::NONE;
+use super::waiting::{Class, Spec};
+use crate::command::Explanation;
+use crate::ids::{AgentId, ConversationId, Millis};
+use crate::limits::EXPLAINED_CANDIDATES;
+use crate::settings::AgentChoice;
+
+/// A conversation and who should get it; both are reserved.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    pub(super) conversation: ConversationId,
+    pub(super) agent: AgentId,
+    pub(super) channel: SharedChannel,
+    pub(super) explanation: Explanation,
+}
+
+/// Where a candidate stands by the queue's choice; the smaller is the better. `part / whole` is compared exactly.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rank {
+    part: u64,
+    whole: u64,
+    idle_since_ms: Millis,
+    pub(super) id: AgentId,
+    pub(super) agent: u32,
+}
+
+impl Rank {
+    const NOBODY: Self = Self {
+        part: u64::MAX,
+        whole: 1,
+        idle_since_ms: u64::MAX,
+        id: AgentId(u128::MAX),
+        agent: NONE,
+    };
+
+    fn compare(&self, other: &Self) -> Ordering {
+        let ratio = if self.whole == other.whole {
+            self.part.cmp(&other.part)
+        } else {
+            (u128::from(self.part) * u128::from(other.whole)).cmp(&(u128::from(other.part) * u128::from(self.whole)))
+        };
+        ratio
+            .then(self.idle_since_ms.cmp(&other.idle_since_ms))
+            .then(self.id.cmp(&other.id))
+    }
+
+    /// What an explanation shows; higher is better.
+    fn score(&self, choice: AgentChoice, now_ms: Millis) -> i64 {
+        let score = match choice {
+            AgentChoice::LongestIdle => now_ms.saturating_sub(self.idle_since_ms),
+            // Free share of the capacity, in millionths.
+            AgentChoice::LeastLoaded => 1_000_000 - 1_000_000 * self.part.min(self.whole) / self.whole,
+            AgentChoice::MostSkilled => SCORE_MAX - self.part,
+            AgentChoice::RoundRobin => 1 - self.part.min(1),
+        };
+        i64::try_from(score).unwrap_or(i64::MAX)
+    }
+}
+
+/// Above any sum of levels.
+const SCORE_MAX: u64 = 1 << 20;
+
+/// The best few, best first.
+#[derive(Debug)]
+pub(super) struct Best {
+    ranks: [Rank; EXPLAINED_CANDIDATES],
+    wanted: usize,
+    found: usize,
+}
+
+impl Best {
+    pub(super) fn of(wanted: usize) -> Self {
+        Self {
+            ranks: [Rank::NOBODY; EXPLAINED_CANDIDATES],
+            wanted: wanted.clamp(1, EXPLAINED_CANDIDATES),
+            found: 0,
+        }
+    }
+
+    /// False when it is not among the best few; nobody who comes after it in the same order will be.
+    fn offer(&mut self, rank: Rank) -> bool {
+        if self.found == self.wanted && rank.compare(&self.ranks[self.found - 1]) != Ordering::Less {
+            return false;
+        }
+        let at = self.ranks[..self.found].partition_point(|better| better.compare(&rank) == Ordering::Less);
+        self.found = (self.found + 1).min(self.wanted);
+        self.ranks[at..self.found].rotate_right(1);
+        self.ranks[at] = rank;
+        true
+    }
+
+    pub(super) fn ranks(&self) -> &[Rank] {
+        &self.ranks[..self.found]
+    }
+}
+
+impl Index {
+    /// The next conversation in the order that somebody free may take, and the best for it; `None` once there is none.
+    pub(super) fn next_choice(&mut self, now_ms: Millis, explained: bool) -> Option<Choice> {
+        loop {
+            let Some(class) = self.first_class() else {
+                for bits in [
+                    &mut self.fresh_pools,
+                    &mut self.fresh_classes,
+                    &mut self.reach,
+                    &mut self.stuck,
+                ] {
+                    bits.clear();
+                }
+                self.reach_stale = false;
+                return None;
+            };
+            let mut best = Best::of(if explained { EXPLAINED_CANDIDATES } else { 1 });
+            self.best_agents(class, &mut best);
+            if let Some(&rank) = best.ranks().first() {
+                return self.take(class, rank, explained.then_some(&best), now_ms);
+            }
+            self.stuck.insert(class);
+            self.fresh_classes.remove(class);
+            self.forget_out_of_reach();
+        }
+    }
+
+    /// The class whose head is the first in the order, among those that may have somebody free. (It may turn out to have nobody:
+    /// then the next call gives another.)
+    fn first_class(&mut self) -> Option<u32> {
+        let mut first = (OrderKey::LAST, NONE);
+        self.scratch.clear();
+        for word in 0..self.nonempty.word_count() {
+            let hopeful = (self.reach.word(word) | self.fresh_classes.word(word))
+                & self.nonempty.word(word)
+                & !self.stuck.word(word);
+            if hopeful == 0 {
+                continue;
+            }
+            let (base, ageing) = (word as u32 * 64, self.ageing.word(word));
+            for class in (Members {
+                bits: hopeful & !ageing,
+                base,
+            }) {
+                let head = self.heads[class as usize];
+                if head < first.0 {
+                    first = (head, class);
+                }
+            }
+            for class in (Members {
+                bits: hopeful & ageing,
+                base,
+            }) {
+                let head = self.heads[class as usize];
+                let queue = self.specs[self.classes[class].key.spec].key.queue;
+                match self.scratch.iter_mut().find(|(other, ..)| *other == queue) {
+                    Some(entry) if head < entry.1 => *entry = (queue, head, class),
+                    Some(_) => {}
+                    None => self.scratch.push((queue, head, class)),
+                }
+            }
+        }
+        // Keys of strict priority are the same within and across queues; an ageing queue sends only its own first, and one that
+        // nobody is free for must not stand before the next of its queue.
+        for &(_, _, class) in &self.scratch {
+            let mut best = Best::of(1);
+            self.best_agents(class, &mut best);
+            if best.ranks().is_empty() {
+                return Some(class);
+            }
+            let Some((_, slot)) = self.classes[class].order.first() else {
+                continue;
+            };
+            let key = OrderKey::across(&self.waiting[*slot].place());
+            if key < first.0 {
+                first = (key, class);
+            }
+        }
+        (first.1 != NONE).then_some(first.1)
+    }
+
+    /// The best agents that are free for a class, looking at the heads of its pools' sets only.
+    pub(super) fn best_agents(&self, class: u32, best: &mut Best) {
+        let class = &self.classes[class];
+        let spec = &self.specs[class.key.spec];
+        if let Some(only) = class.key.only {
+            if let Some(rank) = self.only_agent(class, spec, only) {
+                best.offer(rank);
+            }
+            return;
+        }
+        let queue = &self.queues[spec.key.queue as usize];
+        match queue.choice {
+            AgentChoice::LongestIdle => self.by_idle(class, spec, best, false),
+            AgentChoice::MostSkilled => self.by_idle(class, spec, best, true),
+            AgentChoice::LeastLoaded => self.by_load(class, spec, best),
+            AgentChoice::RoundRobin => self.by_turn(class, spec, queue.last_turn, best),
+        }
+    }
+
+    /// R7, R31: a person asked for this agent, so neither skills nor queues are asked for; presence and room are.
+    pub(super) fn only_agent(&self, class: &Class, spec: &Spec, only: AgentId) -> Option<Rank> {
+        let &handle = self.agent_of.get(&only)?;
+        let agent = &self.agents[handle];
+        let slot = self.profiles[agent.profile].channel(&spec.key.channel)?;
+        if !agent.is_free(slot) || class.excludes(only) {
+            return None;
+        }
+        Some(Rank {
+            part: 0,
+            whole: 1,
+            idle_since_ms: agent.idle_since_ms,
+            id: only,
+            agent: handle,
+        })
+    }
+
+    fn by_idle(&self, class: &Class, spec: &Spec, best: &mut Best, by_skill: bool) {
+        for pool in spec.row.iter_both(&self.free_pools) {
+            let pool = &self.pools[pool];
+            let part = if by_skill {
+                SCORE_MAX - u64::from(spec.score(pool.profile))
+            } else {
+                0
+            };
+            for &(idle_since_ms, id, agent) in &pool.by_idle {
+                if !class.excludes(id)
+                    && !best.offer(Rank {
+                        part,
+                        whole: 1,
+                        idle_since_ms,
+                        id,
+                        agent,
+                    })
+                {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn by_load(&self, class: &Class, spec: &Spec, best: &mut Best) {
+        for pool in spec.row.iter_both(&self.free_pools) {
+            let pool = &self.pools[pool];
+            let whole = self.profiles[pool.profile].total();
+            for &(used, idle_since_ms, id, agent) in pool.by_load.iter().flatten() {
+                // A capacity of nothing counts as full.
+                let (part, whole) = if whole == 0 {
+                    (1, 1)
+                } else {
+                    (u64::from(used), u64::from(whole))
+                };
+                if !class.excludes(id)
+                    && !best.offer(Rank {
+                        part,
+                        whole,
+                        idle_since_ms,
+                        id,
+                        agent,
+                    })
+                {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn by_turn(&self, class: &Class, spec: &Spec, last_turn: Option<AgentId>, best: &mut Best) {
+        for pool in spec.row.iter_both(&self.free_pools) {
+            let Some(ids) = &self.pools[pool].by_id else { continue };
+            // After the last turn, then from the first again.
+            let from = last_turn.map_or(Bound::Unbounded, |last| Bound::Excluded((last, NONE)));
+            let to = last_turn.map(|last| Bound::Included((last, NONE)));
+            let after = ids.range((from, Bound::Unbounded)).map(|&(id, agent)| (0, id, agent));
+            let again = to
+                .into_iter()
+                .flat_map(|to| ids.range((Bound::Unbounded, to)))
+                .map(|&(id, agent)| (1, id, agent));
+            for (part, id, agent) in after.chain(again) {
+                if !class.excludes(id)
+                    && !best.offer(Rank {
+                        part,
+                        whole: 1,
+                        idle_since_ms: 0,
+                        id,
+                        agent,
+                    })
+                {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Reserves the head of the class and the agent's room for it.
+    fn take(&mut self, handle: u32, rank: Rank, best: Option<&Best>, now_ms: Millis) -> Option<Choice> {
+        let class = &self.classes[handle];
+        let spec = &self.specs[class.key.spec];
+        let queue_handle = spec.key.queue as usize;
+        let &(_, slot) = class.order.first()?;
+        let explanation = match best {
+            None => Explanation::default(),
+            Some(best) => {
+                let queue = &self.queues[queue_handle];
+                let counts = self.count(class);
+                Explanation {
+                    policy_version: queue.version,
+                    considered: counts.considered,
+                    removed: counts.removed(spec),
+                    best: best
+                        .ranks()
+                        .iter()
+                        .map(|r| (r.id, r.score(queue.choice, now_ms)))
+                        .collect(),
+                    tie_break: if class.key.only.is_some() {
+                        "preferred agent"
+                    } else {
+                        words(queue.choice)
+                    }
+                    .to_owned(),
+                }
+            }
+        };
+        let channel = Arc::clone(&spec.key.channel);
+        if class.key.only.is_none() {
+            self.queues[queue_handle].last_turn = Some(rank.id);
+        }
+        self.delist(slot);
+        let waiting = &mut self.waiting[slot];
+        waiting.proposed = true;
+        let conversation = waiting.conversation;
+        self.reserve_for(rank.agent, &channel);
+        Some(Choice {
+            conversation,
+            agent: rank.id,
+            channel,
+            explanation,
+        })
+    }
+
+    /// After a class was found to have nobody: what else the pools that ran empty since have taken with them.
+    fn forget_out_of_reach(&mut self) {
+        if self.reach_stale {
+            self.reach.clear();
+            for pool in self.fresh_pools.iter() {
+                self.reach.add_all(&self.pools[pool].row);
+            }
+            self.reach_stale = false;
+        }
+        for word in 0..self.fresh_classes.word_count() {
+            for class in (Members {
+                bits: self.fresh_classes.word(word),
+                base: word as u32 * 64,
+            }) {
+                let key = &self.classes[class].key;
+                if key.only.is_none() && !self.specs[key.spec].row.meets(&self.free_pools) {
+                    self.fresh_classes.remove(class);
+                }
+            }
+        }
+    }
+}
+
+impl Class {
+    pub(super) fn excludes(&self, id: AgentId) -> bool {
+        !self.key.excluded.is_empty() && self.key.excluded.binary_search(&id).is_ok()
+    }
+}
+
+impl Spec {
+    fn score(&self, profile: u32) -> u32 {
+        self.relations
+            .binary_search_by_key(&profile, |r| r.profile)
+            .map_or(0, |at| self.relations[at].score)
+    }
+}
+
+/// What decides, in words.
+fn words(choice: AgentChoice) -> &'static str {
+    match choice {
+        AgentChoice::LongestIdle => "longest idle",
+        AgentChoice::LeastLoaded => "least loaded, then longest idle",
+        AgentChoice::MostSkilled => "most skilled, then longest idle",
+        AgentChoice::RoundRobin => "round robin",
+    }
+}

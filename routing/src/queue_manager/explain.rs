@@ -1,0 +1,171 @@
+//! R39: why, and why not. Counts go by profile, not by agent, so that every decision can afford its explanation.
+
+use super::index::{Fails, Index};
+use super::supply::PresenceKind;
+use super::waiting::{Class, Spec};
+use super::{AgentWhyNot, WhyNot};
+use crate::ids::{AgentId, ConversationId};
+use crate::limits::REQUIREMENTS_MAX;
+
+/// Members of a queue by the first predicate that removes them, in the order of [`Counts::removed`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) considered: u32,
+    pub(super) eligible: u32,
+    presence: u32,
+    skills: [u32; REQUIREMENTS_MAX],
+    channel: u32,
+    capacity: u32,
+    excluded: u32,
+    preference: u32,
+}
+
+impl Counts {
+    pub(super) fn removed(&self, spec: &Spec) -> Vec<(String, u32)> {
+        let mut removed = Vec::new();
+        let mut add = |name: &str, count: u32| {
+            if count > 0 {
+                removed.push((name.to_owned(), count));
+            }
+        };
+        add("presence", self.presence);
+        for (wanted, &count) in spec.key.required.iter().zip(&self.skills) {
+            if count > 0 {
+                add(&format!("skill:{}", wanted.skill.0), count);
+            }
+        }
+        add("channel", self.channel);
+        add("capacity", self.capacity);
+        add("excluded", self.excluded);
+        add("preference", self.preference);
+        removed
+    }
+}
+
+impl Index {
+    /// What removes the members of the class's queue, now.
+    pub(super) fn count(&self, class: &Class) -> Counts {
+        let spec = &self.specs[class.key.spec];
+        let mut counts = Counts::default();
+        for relation in &spec.relations {
+            let profile = &self.profiles[relation.profile];
+            counts.considered += profile.agents;
+            counts.presence += profile.agents - profile.available;
+            match relation.fails {
+                Fails::Skill(at) => counts.skills[usize::from(at).min(REQUIREMENTS_MAX - 1)] += profile.available,
+                Fails::Channel => counts.channel += profile.available,
+                Fails::Nothing => {
+                    let free = self.pools[relation.pool].by_idle.len() as u32;
+                    counts.capacity += profile.available - free;
+                    counts.eligible += free;
+                }
+            }
+        }
+        let is_eligible = |id: AgentId| {
+            self.agent_of.get(&id).is_some_and(|&agent| {
+                let agent = &self.agents[agent];
+                (self.profiles[agent.profile].pools.iter().enumerate())
+                    .any(|(slot, &pool)| spec.row.contains(pool) && agent.is_free(slot))
+            })
+        };
+        counts.excluded = class.key.excluded.iter().filter(|&&id| is_eligible(id)).count() as u32;
+        counts.eligible -= counts.excluded;
+        if let Some(only) = class.key.only {
+            let member = u32::from(is_eligible(only) && !class.excludes(only));
+            counts.preference = counts.eligible - member;
+            // The one who was asked for need not be a member.
+            counts.eligible = u32::from(self.only_agent(class, spec, only).is_some());
+        }
+        counts
+    }
+
+    pub(super) fn why_not(&self, conversation: ConversationId, agent: Option<AgentId>) -> Option<WhyNot> {
+        let &slot = self.waiting_of.get(&conversation)?;
+        let waiting = &self.waiting[slot];
+        let class = &self.classes[waiting.class];
+        let spec = &self.specs[class.key.spec];
+        let queue = &self.queues[spec.key.queue as usize];
+        let counts = self.count(class);
+        let withheld = [
+            (waiting.held, "held"),
+            (waiting.proposed, "proposed"),
+            (waiting.resting, "refused"),
+        ];
+        Some(WhyNot {
+            conversation,
+            queue: queue.id,
+            policy_version: queue.version,
+            ahead: self.ahead(slot),
+            withheld: withheld
+                .into_iter()
+                .filter_map(|(is, name)| is.then_some(name))
+                .collect(),
+            considered: counts.considered,
+            eligible: counts.eligible,
+            removed: counts.removed(spec),
+            agent: agent.map(|id| AgentWhyNot {
+                agent: id,
+                failed: self.failed(class, spec, id),
+            }),
+        })
+    }
+
+    /// How many of its queue are before it. Asked for by people, one at a time: it looks at all that wait in the queue.
+    fn ahead(&self, slot: u32) -> u64 {
+        use super::order::OrderKey;
+        let waiting = &self.waiting[slot];
+        let queue = &self.queues[self.specs[self.classes[waiting.class].key.spec].key.queue as usize];
+        let key = OrderKey::within(&queue.order, &waiting.place());
+        let classes = queue.specs.iter().flat_map(|&spec| &self.specs[spec].classes);
+        classes
+            .map(|&class| {
+                self.classes[class]
+                    .order
+                    .iter()
+                    .take_while(|(other, _)| *other < key)
+                    .count() as u64
+            })
+            .sum()
+    }
+
+    /// Each predicate that an agent fails.
+    fn failed(&self, class: &Class, spec: &Spec, id: AgentId) -> Vec<String> {
+        let Some(&handle) = self.agent_of.get(&id) else {
+            return vec!["unknown".to_owned()];
+        };
+        let agent = &self.agents[handle];
+        let profile = &self.profiles[agent.profile];
+        let asked_for = class.key.only == Some(id);
+        let mut failed = Vec::new();
+        if agent.presence != PresenceKind::Available {
+            failed.push("presence".to_owned());
+        }
+        if !asked_for && !profile.queues.contains(&spec.key.queue) {
+            failed.push("queue".to_owned());
+        }
+        if !asked_for {
+            for wanted in spec.key.required.iter() {
+                if agent
+                    .settings
+                    .skills
+                    .get(&wanted.skill)
+                    .is_none_or(|&level| level < wanted.level)
+                {
+                    failed.push(format!("skill:{}", wanted.skill.0));
+                }
+            }
+        }
+        match profile.channel(&spec.key.channel) {
+            None => failed.push("channel".to_owned()),
+            Some(slot) if agent.resting || agent.no_room(profile, slot).is_some() => failed.push("capacity".to_owned()),
+            Some(_) => {}
+        }
+        if class.excludes(id) {
+            failed.push("excluded".to_owned());
+        }
+        if class.key.only.is_some() && !asked_for {
+            failed.push("preference".to_owned());
+        }
+        failed
+    }
+}

@@ -1,0 +1,269 @@
+//! The matching structure: classes of conversations, profiles of agents, and who could serve whom.
+//!
+//! ```text
+//!   conversation ∈ class ── spec (queue, channel, skills) ──┐ row: pools that can serve it
+//!                                                           ├─ compatibility, a bit matrix
+//!   agent ∈ profile ─── pool (profile, channel) ────────────┘ row: classes that it can serve
+//! ```
+//!
+//! Properties, each checked against a naive quadratic oracle by the tests:
+//!
+//! 1. A conversation is in its class's order if, and only if, it may be offered now (not held, proposed or resting).
+//! 2. An agent is in a pool's free sets if, and only if, one more conversation of that channel fits, reservations counted.
+//! 3. Once [`Index::next_choice`] has said `None`, no conversation in any order has an agent who is free for it. Only what
+//!    arrives (`fresh_classes`) or becomes free (`fresh_pools`) after that can change it, and only that is looked at.
+//! 4. The choice made is the first of the naive order: for each queue its first conversation that somebody free may take,
+//!    among those heads the first by (expedited, priority, age), and for it the first agent by the queue's choice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::bits::BitSet;
+use super::hashing::IdMap;
+use super::order::OrderKey;
+use super::slab::Slab;
+use super::supply::{Agent, Pool, Profile, ProfileKey};
+use super::waiting::{Class, ClassKey, Spec, SpecKey, Waiting};
+use crate::ids::{AgentId, ConversationId, QueueId};
+use crate::settings::{AgentChoice, Order};
+use crate::view::QueueView;
+
+/// A queue, as matching sees it.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) id: QueueId,
+    /// Told, and not ended.
+    pub(super) known: bool,
+    pub(super) order: Order,
+    pub(super) choice: AgentChoice,
+    pub(super) version: u64,
+    /// Round robin: who had the last turn. Soft: a new leader's queue manager begins with the first.
+    pub(super) last_turn: Option<AgentId>,
+    pub(super) profiles: BTreeSet<u32>,
+    pub(super) specs: BTreeSet<u32>,
+}
+
+/// All indexes of one tenant.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    pub(super) queues: Vec<Queue>,
+    pub(super) queue_of: BTreeMap<QueueId, u32>,
+
+    pub(super) waiting: Slab<Waiting>,
+    pub(super) waiting_of: IdMap<ConversationId, u32>,
+    pub(super) specs: Slab<Spec>,
+    pub(super) spec_of: BTreeMap<SpecKey, u32>,
+    pub(super) classes: Slab<Class>,
+    pub(super) class_of: BTreeMap<ClassKey, u32>,
+    /// Classes whose conversations are for one agent alone (R7).
+    pub(super) only_classes: BTreeMap<AgentId, Vec<u32>>,
+    /// Classes without a conversation, to be swept.
+    pub(super) empty_classes: BTreeSet<u32>,
+    /// By class: the first of its order.
+    pub(super) heads: Vec<OrderKey>,
+    /// Classes whose order is not empty.
+    pub(super) nonempty: BitSet,
+    /// Classes of queues whose order is not comparable with other queues'.
+    pub(super) ageing: BitSet,
+
+    pub(super) agents: Slab<Agent>,
+    pub(super) agent_of: IdMap<AgentId, u32>,
+    pub(super) profiles: Slab<Profile>,
+    pub(super) profile_of: BTreeMap<ProfileKey, u32>,
+    /// Profiles without an agent, to be swept.
+    pub(super) empty_profiles: BTreeSet<u32>,
+    pub(super) pools: Slab<Pool>,
+
+    /// Pools with somebody free.
+    pub(super) free_pools: BitSet,
+    /// Pools that somebody became free in since the last quiet.
+    pub(super) fresh_pools: BitSet,
+    /// Classes that something joined since the last quiet.
+    pub(super) fresh_classes: BitSet,
+    /// At least the classes that a fresh pool can serve.
+    pub(super) reach: BitSet,
+    /// A fresh pool ran empty since `reach` was computed.
+    pub(super) reach_stale: bool,
+    /// Classes found to have nobody free, since somebody became free.
+    pub(super) stuck: BitSet,
+    pub(super) scratch: Vec<(u32, OrderKey, u32)>,
+}
+
+impl Index {
+    /// The handle of a queue; one that was only named by others so far has default settings.
+    pub(super) fn queue(&mut self, id: QueueId) -> u32 {
+        if let Some(&queue) = self.queue_of.get(&id) {
+            return queue;
+        }
+        let queue = self.queues.len() as u32;
+        self.queues.push(Queue {
+            id,
+            known: false,
+            order: Order::default(),
+            choice: AgentChoice::default(),
+            version: 0,
+            last_turn: None,
+            profiles: BTreeSet::new(),
+            specs: BTreeSet::new(),
+        });
+        self.queue_of.insert(id, queue);
+        queue
+    }
+
+    /// A queue is new or changed: its classes are put in the new order, its pools get the orders that its choice needs.
+    pub(super) fn put_queue(&mut self, view: &QueueView) {
+        let handle = self.queue(view.queue);
+        let queue = &mut self.queues[handle as usize];
+        queue.known = true;
+        queue.version = view.version;
+        let reordered = queue.order != view.settings.order;
+        let rechosen = queue.choice != view.settings.choice;
+        queue.order = view.settings.order.clone();
+        queue.choice = view.settings.choice;
+        if reordered {
+            let specs = queue.specs.iter();
+            let classes: Vec<u32> = specs.flat_map(|&spec| &self.specs[spec].classes).copied().collect();
+            classes.into_iter().for_each(|class| self.reorder_class(class));
+        }
+        if rechosen {
+            let profiles: Vec<u32> = self.queues[handle as usize].profiles.iter().copied().collect();
+            for profile in profiles {
+                self.reorder_pools(profile);
+            }
+        }
+    }
+
+    pub(super) fn end_queue(&mut self, id: QueueId) {
+        if let Some(&queue) = self.queue_of.get(&id) {
+            self.queues[queue as usize].known = false;
+        }
+    }
+
+    /// Who could serve a class of this spec, were they free: every profile of its queue, whether it can or not, for explanations.
+    pub(super) fn relate_spec(&mut self, spec: u32) {
+        let profiles: Vec<u32> = self.queues[self.specs[spec].key.queue as usize]
+            .profiles
+            .iter()
+            .copied()
+            .collect();
+        for profile in profiles {
+            self.relate(spec, profile);
+        }
+    }
+
+    /// Fills one cell of the compatibility matrix.
+    pub(super) fn relate(&mut self, spec_handle: u32, profile_handle: u32) {
+        let spec = &mut self.specs[spec_handle];
+        let relation = self.profiles[profile_handle].relation(profile_handle, &spec.key);
+        let at = spec.relations.partition_point(|r| r.profile < profile_handle);
+        spec.relations.insert(at, relation);
+        if !relation.compatible() {
+            return;
+        }
+        spec.row.insert(relation.pool);
+        let pool = &mut self.pools[relation.pool];
+        for &class in spec
+            .classes
+            .iter()
+            .filter(|&&class| self.classes[class].key.only.is_none())
+        {
+            pool.row.insert(class);
+        }
+    }
+
+    /// A canonical picture of the indexes, for tests that compare one kept up with events with one made from views.
+    pub(super) fn picture(&self) -> String {
+        use std::fmt::Write as _;
+        let mut lines = Vec::new();
+        for (handle, class) in self.classes.iter().filter(|(_, class)| class.members > 0) {
+            let spec = &self.specs[class.key.spec];
+            let queue = &self.queues[spec.key.queue as usize];
+            let order: Vec<_> = class
+                .order
+                .iter()
+                .map(|(key, slot)| (key, self.waiting[*slot].conversation))
+                .collect();
+            let head = class.order.first().map_or(OrderKey::LAST, |(key, _)| *key);
+            assert_eq!(
+                head, self.heads[handle as usize],
+                "a head is not the first of its order"
+            );
+            assert_eq!(self.nonempty.contains(handle), !class.order.is_empty());
+            let mut serving = Vec::new();
+            for pool in spec.row.iter() {
+                let profile = &self.profiles[self.pools[pool].profile];
+                assert_eq!(self.pools[pool].row.contains(handle), class.key.only.is_none());
+                if profile.agents > 0 {
+                    serving.push(&profile.key);
+                }
+            }
+            serving.sort();
+            lines.push(format!(
+                "class {} {:?} {:?} {:?} only {:?} excluded {:?}: {} members {order:?} served by {serving:?}",
+                queue.id,
+                spec.key.channel,
+                spec.key.required,
+                spec.key.preferred,
+                class.key.only,
+                class.key.excluded,
+                class.members
+            ));
+        }
+        for (handle, pool) in self.pools.iter() {
+            assert_eq!(self.free_pools.contains(handle), !pool.by_idle.is_empty());
+            let profile = &self.profiles[pool.profile];
+            if profile.agents > 0 {
+                let free: Vec<_> = pool.by_idle.iter().map(|(idle, id, _)| (idle, id)).collect();
+                let by_load: Option<Vec<_>> = pool
+                    .by_load
+                    .as_ref()
+                    .map(|set| set.iter().map(|(used, idle, id, _)| (used, idle, id)).collect());
+                let by_id: Option<Vec<_>> = pool.by_id.as_ref().map(|set| set.iter().map(|(id, _)| id).collect());
+                lines.push(format!(
+                    "pool {:?} {} of {} available, slot {}: {free:?} {by_load:?} {by_id:?}",
+                    profile.key, profile.available, profile.agents, pool.slot
+                ));
+            }
+        }
+        for queue in self.queues.iter().filter(|queue| queue.known) {
+            lines.push(format!(
+                "queue {} {:?} {:?} {}",
+                queue.id, queue.order, queue.choice, queue.version
+            ));
+        }
+        lines.sort();
+        lines.iter().fold(String::new(), |mut all, line| {
+            let _ = writeln!(all, "{line}");
+            all
+        })
+    }
+}
+
+/// How a profile stands to a spec.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Relation {
+    pub(super) profile: u32,
+    /// The profile's pool for the spec's channel.
+    pub(super) pool: u32,
+    pub(super) fails: Fails,
+    /// Sum of the levels in the skills asked for, required and preferred.
+    pub(super) score: u32,
+}
+
+impl Relation {
+    pub(super) fn compatible(&self) -> bool {
+        self.fails == Fails::Nothing
+    }
+}
+
+/// The first predicate of a spec that a profile fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fails {
+    Nothing,
+    /// The required skill of this position.
+    Skill(u8),
+    Channel,
+}
+
+/// Shared with the settings that it comes from.
+pub(super) type SharedChannel = Arc<crate::ids::Channel>;

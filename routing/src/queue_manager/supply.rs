@@ -1,0 +1,541 @@
+//! Agents, in profiles of those who can do the same; each profile has a pool of free ones for each of its channels.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::bits::{BitSet, Members};
+use super::index::{Fails, Index, Relation};
+use super::slab::NONE;
+use super::waiting::SpecKey;
+use crate::ids::{AgentId, Channel, Millis, QueueId, SkillName};
+use crate::settings::{AgentChoice, AgentSettings};
+use crate::view::{NoRoom, Presence, Supply};
+
+/// Profiles without agents that are kept beyond the number of those with some.
+const EMPTY_PROFILES_KEPT: usize = 64;
+
+/// What makes agents interchangeable.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ProfileKey {
+    skills: Vec<(SkillName, u8)>,
+    queues: Vec<QueueId>,
+    total: u32,
+    channels: Vec<ChannelShape>,
+}
+
+/// A channel of a profile's capacity.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ChannelShape {
+    pub(super) channel: Channel,
+    pub(super) concurrent_max: u16,
+    pub(super) cost: u32,
+    pub(super) exclusive: bool,
+}
+
+impl ProfileKey {
+    fn of(settings: &AgentSettings) -> Self {
+        let mut queues = settings.queues.clone();
+        queues.sort_unstable();
+        queues.dedup();
+        Self {
+            skills: settings
+                .skills
+                .iter()
+                .map(|(skill, level)| (skill.clone(), *level))
+                .collect(),
+            queues,
+            total: settings.capacity.total,
+            channels: (settings.capacity.channels.iter())
+                .map(|(channel, c)| ChannelShape {
+                    channel: channel.clone(),
+                    concurrent_max: c.concurrent_max,
+                    cost: c.cost,
+                    exclusive: c.exclusive,
+                })
+                .collect(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Profile {
+    pub(super) key: ProfileKey,
+    pub(super) queues: Vec<u32>,
+    /// By position of the channel in the key.
+    pub(super) pools: Vec<u32>,
+    pub(super) members: BTreeSet<u32>,
+    pub(super) agents: u32,
+    pub(super) available: u32,
+}
+
+impl Profile {
+    pub(super) fn total(&self) -> u32 {
+        self.key.total
+    }
+
+    pub(super) fn channels(&self) -> &[ChannelShape] {
+        &self.key.channels
+    }
+
+    pub(super) fn channel(&self, channel: &Channel) -> Option<usize> {
+        self.key.channels.iter().position(|shape| shape.channel == *channel)
+    }
+
+    fn level(&self, skill: &SkillName) -> u8 {
+        self.key
+            .skills
+            .binary_search_by(|(name, _)| name.cmp(skill))
+            .map_or(0, |at| self.key.skills[at].1)
+    }
+
+    /// How this profile, one of the spec's queue, stands to the spec.
+    pub(super) fn relation(&self, handle: u32, spec: &SpecKey) -> Relation {
+        let lacking = spec
+            .required
+            .iter()
+            .position(|wanted| self.level(&wanted.skill) < wanted.level);
+        let slot = self.channel(&spec.channel);
+        let fails = match (lacking, slot) {
+            (Some(at), _) => Fails::Skill(at as u8),
+            (None, None) => Fails::Channel,
+            (None, Some(_)) => Fails::Nothing,
+        };
+        let asked = spec.required.iter().chain(spec.preferred.iter());
+        Relation {
+            profile: handle,
+            pool: slot.map_or(NONE, |slot| self.pools[slot]),
+            fails,
+            score: asked.map(|wanted| u32::from(self.level(&wanted.skill))).sum(),
+        }
+    }
+}
+
+/// The free agents of one profile for one channel, in each order that a queue of the profile needs.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    pub(super) profile: u32,
+    /// Position of the channel in the profile.
+    pub(super) slot: u8,
+    /// Classes that it can serve.
+    pub(super) row: BitSet,
+    pub(super) by_idle: BTreeSet<(Millis, AgentId, u32)>,
+    pub(super) by_load: Option<BTreeSet<(u32, Millis, AgentId, u32)>>,
+    pub(super) by_id: Option<BTreeSet<(AgentId, u32)>>,
+}
+
+impl Pool {
+    fn insert(&mut self, key: FreeKey, id: AgentId, agent: u32) {
+        self.by_idle.insert((key.idle_since_ms, id, agent));
+        if let Some(set) = &mut self.by_load {
+            set.insert((key.used, key.idle_since_ms, id, agent));
+        }
+        if let Some(set) = &mut self.by_id {
+            set.insert((id, agent));
+        }
+    }
+
+    fn remove(&mut self, key: FreeKey, id: AgentId, agent: u32) {
+        self.by_idle.remove(&(key.idle_since_ms, id, agent));
+        if let Some(set) = &mut self.by_load {
+            set.remove(&(key.used, key.idle_since_ms, id, agent));
+        }
+        if let Some(set) = &mut self.by_id {
+            set.remove(&(id, agent));
+        }
+    }
+}
+
+/// Where a free agent stands in the sets of its pools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct FreeKey {
+    pub(super) used: u32,
+    pub(super) idle_since_ms: Millis,
+}
+
+/// Presence without its words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PresenceKind {
+    Offline,
+    Available,
+    Away,
+    Draining,
+    Suspect,
+}
+
+impl From<&Presence> for PresenceKind {
+    fn from(presence: &Presence) -> Self {
+        match presence {
+            Presence::Offline => Self::Offline,
+            Presence::Available => Self::Available,
+            Presence::Away(_) => Self::Away,
+            Presence::Draining => Self::Draining,
+            Presence::Suspect { .. } => Self::Suspect,
+        }
+    }
+}
+
+/// Conversations that an agent holds or is about to hold, by the profile's channels.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    /// By position of the channel in the profile.
+    pub(super) by_channel: Vec<u16>,
+    /// Of channels that the settings no longer name.
+    pub(super) others: u32,
+    /// Units of the total.
+    pub(super) units: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Agent {
+    pub(super) id: AgentId,
+    pub(super) settings: Arc<AgentSettings>,
+    pub(super) profile: u32,
+    pub(super) presence: PresenceKind,
+    /// As the state says.
+    pub(super) held: Holding,
+    /// Offered by decisions that are on their way.
+    pub(super) reserved: Holding,
+    pub(super) idle_since_ms: Millis,
+    /// An offer to them was refused, and nothing has been heard since.
+    pub(super) resting: bool,
+    /// When the last picture came, on the queue manager's count of events.
+    pub(super) changed: u64,
+    /// Channels, by position, whose pool they are in.
+    free: u32,
+    key: FreeKey,
+}
+
+impl Agent {
+    pub(super) fn used(&self) -> u32 {
+        self.held.units.saturating_add(self.reserved.units)
+    }
+
+    fn count(&self, slot: usize) -> u16 {
+        self.held.by_channel[slot].saturating_add(self.reserved.by_channel[slot])
+    }
+
+    /// [`Supply::no_room`], with what is reserved counted.
+    pub(super) fn no_room(&self, profile: &Profile, slot: usize) -> Option<NoRoom> {
+        let shape = &profile.channels()[slot];
+        if self.count(slot) >= shape.concurrent_max {
+            return Some(NoRoom::ChannelFull);
+        }
+        if self.used().saturating_add(shape.cost) > profile.total() {
+            return Some(NoRoom::TotalFull);
+        }
+        let mut held = (0..profile.channels().len())
+            .filter(|&other| self.count(other) > 0)
+            .peekable();
+        let busy = held.peek().is_some() || self.held.others > 0 || self.reserved.others > 0;
+        if shape.exclusive && busy {
+            return Some(NoRoom::ExclusiveNeedsAll);
+        }
+        held.any(|other| profile.channels()[other].exclusive)
+            .then_some(NoRoom::ExclusiveHeld)
+    }
+
+    pub(super) fn is_free(&self, slot: usize) -> bool {
+        self.free & (1 << slot) != 0
+    }
+}
+
+impl Index {
+    /// An agent's picture changed. `reserved` names the channels of the offers to them that are on their way; it is only asked
+    /// when their capacity took a new shape.
+    pub(super) fn put_supply<'a, I>(&mut self, supply: &Supply, changed: u64, reserved: impl FnOnce() -> I)
+    where
+        I: Iterator<Item = &'a Channel>,
+    {
+        let known = self.agent_of.get(&supply.agent).copied();
+        let handle = match known {
+            Some(handle) if self.same_profile(handle, &supply.settings) => handle,
+            _ => {
+                if let Some(handle) = known {
+                    self.remove_agent(handle);
+                }
+                let handle = self.add_agent(supply);
+                for channel in reserved() {
+                    self.count_reserved(handle, channel, true);
+                }
+                handle
+            }
+        };
+        let agent = &mut self.agents[handle];
+        let profile = &mut self.profiles[agent.profile];
+        let presence = PresenceKind::from(&supply.presence);
+        profile.available += u32::from(presence == PresenceKind::Available);
+        profile.available -= u32::from(agent.presence == PresenceKind::Available);
+        agent.presence = presence;
+        agent.held.units = supply.used;
+        agent.held.others = 0;
+        agent.held.by_channel.fill(0);
+        for (channel, &count) in &supply.load {
+            match profile.channel(channel) {
+                Some(slot) => agent.held.by_channel[slot] = count,
+                None => agent.held.others += u32::from(count),
+            }
+        }
+        agent.idle_since_ms = supply.idle_since_ms;
+        agent.resting = false;
+        agent.changed = changed;
+        self.refresh(handle);
+    }
+
+    /// The agent is no more.
+    pub(super) fn end_supply(&mut self, id: AgentId) {
+        if let Some(&handle) = self.agent_of.get(&id) {
+            self.remove_agent(handle);
+        }
+    }
+
+    /// Counts, or stops counting, an offer that is on its way.
+    pub(super) fn reserve(&mut self, id: AgentId, channel: &Channel, on: bool) {
+        if let Some(&handle) = self.agent_of.get(&id) {
+            self.count_reserved(handle, channel, on);
+            self.refresh(handle);
+        }
+    }
+
+    pub(super) fn reserve_for(&mut self, handle: u32, channel: &Channel) {
+        self.count_reserved(handle, channel, true);
+        self.refresh(handle);
+    }
+
+    pub(super) fn rest_agent(&mut self, id: AgentId, resting: bool) {
+        if let Some(&handle) = self.agent_of.get(&id) {
+            self.agents[handle].resting = resting;
+            self.refresh(handle);
+        }
+    }
+
+    fn count_reserved(&mut self, handle: u32, channel: &Channel, on: bool) {
+        let agent = &mut self.agents[handle];
+        let profile = &self.profiles[agent.profile];
+        let reserved = &mut agent.reserved;
+        match profile.channel(channel) {
+            Some(slot) => {
+                let cost = profile.channels()[slot].cost;
+                let count = &mut reserved.by_channel[slot];
+                if on {
+                    *count += 1;
+                    reserved.units = reserved.units.saturating_add(cost);
+                } else {
+                    *count = count.saturating_sub(1);
+                    reserved.units = reserved.units.saturating_sub(cost);
+                }
+            }
+            None if on => reserved.others += 1,
+            None => reserved.others = reserved.others.saturating_sub(1),
+        }
+    }
+
+    /// Unchanged settings are the same allocation; changed ones may still be of the same shape.
+    fn same_profile(&mut self, handle: u32, settings: &Arc<AgentSettings>) -> bool {
+        let agent = &mut self.agents[handle];
+        if Arc::ptr_eq(&agent.settings, settings) {
+            return true;
+        }
+        let same = self.profiles[agent.profile].key == ProfileKey::of(settings);
+        if same {
+            agent.settings = Arc::clone(settings);
+        }
+        same
+    }
+
+    fn add_agent(&mut self, supply: &Supply) -> u32 {
+        let profile = self.profile(&supply.settings);
+        let channels = self.profiles[profile].channels().len();
+        let empty = || Holding {
+            by_channel: vec![0; channels],
+            others: 0,
+            units: 0,
+        };
+        let handle = self.agents.insert(Agent {
+            id: supply.agent,
+            settings: Arc::clone(&supply.settings),
+            profile,
+            presence: PresenceKind::Offline,
+            held: empty(),
+            reserved: empty(),
+            idle_since_ms: 0,
+            resting: false,
+            changed: 0,
+            free: 0,
+            key: FreeKey::default(),
+        });
+        self.agent_of.insert(supply.agent, handle);
+        let profile_entry = &mut self.profiles[profile];
+        profile_entry.agents += 1;
+        profile_entry.members.insert(handle);
+        self.empty_profiles.remove(&profile);
+        handle
+    }
+
+    fn remove_agent(&mut self, handle: u32) {
+        let agent = &mut self.agents[handle];
+        let profile_handle = agent.profile;
+        let profile = &mut self.profiles[profile_handle];
+        profile.available -= u32::from(agent.presence == PresenceKind::Available);
+        profile.agents -= 1;
+        profile.members.remove(&handle);
+        let emptied = profile.agents == 0;
+        agent.presence = PresenceKind::Offline;
+        self.refresh(handle);
+        if let Some(agent) = self.agents.remove(handle) {
+            self.agent_of.remove(&agent.id);
+        }
+        if emptied {
+            self.empty_profiles.insert(profile_handle);
+            if self.empty_profiles.len() > EMPTY_PROFILES_KEPT + self.profiles.len() / 2 {
+                self.sweep_profiles();
+            }
+        }
+    }
+
+    /// Brings the pools up to what the agent's picture and reservations say.
+    fn refresh(&mut self, handle: u32) {
+        let agent = &mut self.agents[handle];
+        let profile = &self.profiles[agent.profile];
+        let mut free = 0u32;
+        if agent.presence == PresenceKind::Available && !agent.resting {
+            for slot in 0..profile.channels().len() {
+                free |= u32::from(agent.no_room(profile, slot).is_none()) << slot;
+            }
+        }
+        let key = FreeKey {
+            used: agent.used(),
+            idle_since_ms: agent.idle_since_ms,
+        };
+        let (was_free, was_key) = (agent.free, agent.key);
+        let id = agent.id;
+        agent.free = free;
+        agent.key = key;
+        for slot in (Members {
+            bits: u64::from(was_free | free),
+            base: 0,
+        }) {
+            let (was, is) = (was_free & (1 << slot) != 0, free & (1 << slot) != 0);
+            let pool_handle = profile.pools[slot as usize];
+            let pool = &mut self.pools[pool_handle];
+            let same_place =
+                was_key.idle_since_ms == key.idle_since_ms && (was_key.used == key.used || pool.by_load.is_none());
+            if was && is && same_place {
+                continue;
+            }
+            if was {
+                pool.remove(was_key, id, handle);
+            }
+            if is {
+                pool.insert(key, id, handle);
+            }
+            match (was, is) {
+                (false, true) => {
+                    self.free_pools.insert(pool_handle);
+                    self.fresh_pools.insert(pool_handle);
+                    self.reach.add_all(&pool.row);
+                    self.stuck.clear();
+                }
+                (true, false) if pool.by_idle.is_empty() => {
+                    self.free_pools.remove(pool_handle);
+                    self.fresh_pools.remove(pool_handle);
+                    self.reach_stale = true;
+                }
+                _ => {}
+            }
+        }
+        if free & !was_free != 0
+            && let Some(classes) = self.only_classes.get(&id)
+        {
+            for &class in classes {
+                self.fresh_classes.insert(class);
+            }
+        }
+    }
+
+    fn profile(&mut self, settings: &AgentSettings) -> u32 {
+        let key = ProfileKey::of(settings);
+        if let Some(&profile) = self.profile_of.get(&key) {
+            return profile;
+        }
+        let queues: Vec<u32> = key.queues.iter().map(|&queue| self.queue(queue)).collect();
+        let slots = 0..key.channels.len();
+        let handle = self.profiles.insert(Profile {
+            key: key.clone(),
+            queues: queues.clone(),
+            pools: Vec::new(),
+            members: BTreeSet::new(),
+            agents: 0,
+            available: 0,
+        });
+        let pools: Vec<u32> = slots
+            .map(|slot| {
+                self.pools.insert(Pool {
+                    profile: handle,
+                    slot: slot as u8,
+                    ..Pool::default()
+                })
+            })
+            .collect();
+        self.profiles[handle].pools = pools;
+        self.profile_of.insert(key, handle);
+        self.empty_profiles.insert(handle);
+        for queue in queues {
+            self.queues[queue as usize].profiles.insert(handle);
+            let specs: Vec<u32> = self.queues[queue as usize].specs.iter().copied().collect();
+            for spec in specs {
+                self.relate(spec, handle);
+            }
+        }
+        self.reorder_pools(handle);
+        handle
+    }
+
+    /// Gives the pools of a profile the orders that its queues' choices need, and no others.
+    pub(super) fn reorder_pools(&mut self, handle: u32) {
+        let profile = &self.profiles[handle];
+        let needs = |choice| {
+            profile
+                .queues
+                .iter()
+                .any(|&queue| self.queues[queue as usize].choice == choice)
+        };
+        let (by_load, by_id) = (needs(AgentChoice::LeastLoaded), needs(AgentChoice::RoundRobin));
+        for &pool in &profile.pools {
+            let pool = &mut self.pools[pool];
+            let free = || pool.by_idle.iter();
+            let loads = by_load.then(|| {
+                free()
+                    .map(|&(idle, id, a)| (self.agents[a].key.used, idle, id, a))
+                    .collect()
+            });
+            let ids = by_id.then(|| free().map(|&(_, id, a)| (id, a)).collect());
+            pool.by_load = loads;
+            pool.by_id = ids;
+        }
+    }
+
+    /// Forgets every profile that has no agent.
+    pub(super) fn sweep_profiles(&mut self) {
+        for handle in std::mem::take(&mut self.empty_profiles) {
+            let Some(profile) = self.profiles.remove(handle) else {
+                continue;
+            };
+            self.profile_of.remove(&profile.key);
+            for &queue in &profile.queues {
+                self.queues[queue as usize].profiles.remove(&handle);
+                for &spec in &self.queues[queue as usize].specs {
+                    let spec = &mut self.specs[spec];
+                    if let Ok(at) = spec.relations.binary_search_by_key(&handle, |r| r.profile) {
+                        let relation = spec.relations.remove(at);
+                        if relation.compatible() {
+                            spec.row.remove(relation.pool);
+                        }
+                    }
+                }
+            }
+            for pool in profile.pools {
+                self.pools.remove(pool);
+            }
+        }
+    }
+}

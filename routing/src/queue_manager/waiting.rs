@@ -1,0 +1,306 @@
+//! Conversations that wait, in classes of those that ask for the same.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::bits::BitSet;
+use super::index::{Index, Relation, SharedChannel};
+use super::order::{OrderKey, Place};
+use crate::ids::{AgentId, ConversationId, Millis};
+use crate::settings::{Order, Requirement};
+use crate::view::Demand;
+
+/// Empty classes that are kept beyond the number of filled ones: what empties and fills again costs nothing.
+const EMPTY_CLASSES_KEPT: usize = 256;
+
+/// A conversation that waits. Kept small: there may be a million.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) conversation: ConversationId,
+    pub(super) since_ms: Millis,
+    pub(super) arrival: u64,
+    pub(super) class: u32,
+    pub(super) priority: u8,
+    pub(super) expedited: bool,
+    /// R32: the customer is gone.
+    pub(super) held: bool,
+    /// An offer of it is on its way.
+    pub(super) proposed: bool,
+    /// An offer of it was refused, and nothing has been heard since.
+    pub(super) resting: bool,
+}
+
+impl Waiting {
+    pub(super) fn place(&self) -> Place {
+        Place {
+            expedited: self.expedited,
+            priority: self.priority,
+            since_ms: self.since_ms,
+            arrival: self.arrival,
+        }
+    }
+
+    pub(super) fn may_be_offered(&self) -> bool {
+        !self.held && !self.proposed && !self.resting
+    }
+}
+
+/// What conversations ask of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SpecKey {
+    pub(super) queue: u32,
+    pub(super) channel: SharedChannel,
+    pub(super) required: Arc<[Requirement]>,
+    pub(super) preferred: Arc<[Requirement]>,
+}
+
+#[derive(Debug)]
+pub(super) struct Spec {
+    pub(super) key: SpecKey,
+    pub(super) classes: Vec<u32>,
+    /// Every profile of the queue, by handle.
+    pub(super) relations: Vec<Relation>,
+    /// Pools that can serve it.
+    pub(super) row: BitSet,
+}
+
+/// Conversations of a spec that may be offered to the same agents. Most are of a class without constraint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ClassKey {
+    pub(super) spec: u32,
+    /// R7.
+    pub(super) only: Option<AgentId>,
+    /// R24; sorted.
+    pub(super) excluded: Box<[AgentId]>,
+}
+
+#[derive(Debug)]
+pub(super) struct Class {
+    pub(super) key: ClassKey,
+    /// All of it, held ones too.
+    pub(super) members: u32,
+    /// Those that may be offered.
+    pub(super) order: BTreeSet<(OrderKey, u32)>,
+}
+
+impl Index {
+    /// A conversation waits, or something of its waiting changed.
+    pub(super) fn put_demand(&mut self, demand: &Demand, proposed: bool) {
+        let class = self.class(demand);
+        let slot = match self.waiting_of.get(&demand.conversation) {
+            Some(&slot) => {
+                self.delist(slot);
+                self.leave_class(slot);
+                slot
+            }
+            None => {
+                let slot = self.waiting.insert(Waiting {
+                    conversation: demand.conversation,
+                    since_ms: 0,
+                    arrival: 0,
+                    class,
+                    priority: 0,
+                    expedited: false,
+                    held: false,
+                    proposed: false,
+                    resting: false,
+                });
+                self.waiting_of.insert(demand.conversation, slot);
+                slot
+            }
+        };
+        let waiting = &mut self.waiting[slot];
+        waiting.since_ms = demand.since_ms;
+        waiting.arrival = demand.arrival;
+        waiting.class = class;
+        waiting.priority = demand.priority;
+        waiting.expedited = demand.expedited;
+        waiting.held = demand.held;
+        waiting.proposed = proposed;
+        waiting.resting = false;
+        self.classes[class].members += 1;
+        self.empty_classes.remove(&class);
+        self.enlist(slot);
+    }
+
+    /// It waits no longer.
+    pub(super) fn end_demand(&mut self, conversation: ConversationId) {
+        let Some(slot) = self.waiting_of.remove(&conversation) else {
+            return;
+        };
+        self.delist(slot);
+        self.leave_class(slot);
+        self.waiting.remove(slot);
+        if self.empty_classes.len() > EMPTY_CLASSES_KEPT + self.classes.len() / 2 {
+            self.sweep_classes();
+        }
+    }
+
+    /// Changes what keeps a conversation from being offered.
+    pub(super) fn withhold(&mut self, conversation: ConversationId, change: impl FnOnce(&mut Waiting)) {
+        if let Some(&slot) = self.waiting_of.get(&conversation) {
+            self.delist(slot);
+            change(&mut self.waiting[slot]);
+            self.enlist(slot);
+        }
+    }
+
+    fn leave_class(&mut self, slot: u32) {
+        let handle = self.waiting[slot].class;
+        let class = &mut self.classes[handle];
+        class.members -= 1;
+        if class.members == 0 {
+            self.empty_classes.insert(handle);
+        }
+    }
+
+    fn order_of(&self, class: u32) -> &Order {
+        &self.queues[self.specs[self.classes[class].key.spec].key.queue as usize].order
+    }
+
+    /// Puts a conversation into its class's order, if it may be offered.
+    pub(super) fn enlist(&mut self, slot: u32) {
+        let waiting = &self.waiting[slot];
+        if !waiting.may_be_offered() {
+            return;
+        }
+        let class = waiting.class;
+        let key = OrderKey::within(self.order_of(class), &waiting.place());
+        self.classes[class].order.insert((key, slot));
+        let head = &mut self.heads[class as usize];
+        *head = key.min(*head);
+        self.nonempty.insert(class);
+        self.fresh_classes.insert(class);
+    }
+
+    /// Takes it out of the order, if it is there.
+    pub(super) fn delist(&mut self, slot: u32) {
+        let waiting = &self.waiting[slot];
+        if !waiting.may_be_offered() {
+            return;
+        }
+        let handle = waiting.class;
+        let key = OrderKey::within(self.order_of(handle), &waiting.place());
+        let class = &mut self.classes[handle];
+        class.order.remove(&(key, slot));
+        match class.order.first() {
+            Some((head, _)) => self.heads[handle as usize] = *head,
+            None => {
+                self.heads[handle as usize] = OrderKey::LAST;
+                self.nonempty.remove(handle);
+            }
+        }
+    }
+
+    /// The queue's order changed.
+    pub(super) fn reorder_class(&mut self, handle: u32) {
+        let order = self.order_of(handle).clone();
+        if matches!(order, Order::LinearAgeing { .. }) {
+            self.ageing.insert(handle);
+        } else {
+            self.ageing.remove(handle);
+        }
+        let class = &mut self.classes[handle];
+        let slots: Vec<u32> = class.order.iter().map(|(_, slot)| *slot).collect();
+        class.order = slots
+            .into_iter()
+            .map(|slot| (OrderKey::within(&order, &self.waiting[slot].place()), slot))
+            .collect();
+        self.heads[handle as usize] = class.order.first().map_or(OrderKey::LAST, |(key, _)| *key);
+    }
+
+    fn class(&mut self, demand: &Demand) -> u32 {
+        let spec = self.spec(demand);
+        let key = ClassKey {
+            spec,
+            only: demand.only,
+            excluded: demand.excluded.as_slice().into(),
+        };
+        if let Some(&class) = self.class_of.get(&key) {
+            return class;
+        }
+        let class = self.classes.insert(Class {
+            key: key.clone(),
+            members: 0,
+            order: BTreeSet::new(),
+        });
+        if self.heads.len() <= class as usize {
+            self.heads.resize(class as usize + 1, OrderKey::LAST);
+        }
+        self.empty_classes.insert(class);
+        self.specs[spec].classes.push(class);
+        match key.only {
+            Some(agent) => self.only_classes.entry(agent).or_default().push(class),
+            None => {
+                for pool in self.specs[spec].row.iter() {
+                    self.pools[pool].row.insert(class);
+                }
+            }
+        }
+        if matches!(self.order_of(class), Order::LinearAgeing { .. }) {
+            self.ageing.insert(class);
+        }
+        self.class_of.insert(key, class);
+        class
+    }
+
+    fn spec(&mut self, demand: &Demand) -> u32 {
+        let queue = self.queue(demand.queue);
+        let key = SpecKey {
+            queue,
+            channel: Arc::new(demand.channel.clone()),
+            required: Arc::clone(&demand.required),
+            preferred: Arc::clone(&demand.preferred),
+        };
+        if let Some(&spec) = self.spec_of.get(&key) {
+            return spec;
+        }
+        let spec = self.specs.insert(Spec {
+            key: key.clone(),
+            classes: Vec::new(),
+            relations: Vec::new(),
+            row: BitSet::default(),
+        });
+        self.queues[queue as usize].specs.insert(spec);
+        self.spec_of.insert(key, spec);
+        self.relate_spec(spec);
+        spec
+    }
+
+    /// Forgets every class that is empty, and the specs that have no class left.
+    pub(super) fn sweep_classes(&mut self) {
+        for handle in std::mem::take(&mut self.empty_classes) {
+            let Some(class) = self.classes.remove(handle) else {
+                continue;
+            };
+            self.class_of.remove(&class.key);
+            for bits in [
+                &mut self.fresh_classes,
+                &mut self.reach,
+                &mut self.stuck,
+                &mut self.ageing,
+            ] {
+                bits.remove(handle);
+            }
+            if let Some(agent) = class.key.only
+                && let Some(classes) = self.only_classes.get_mut(&agent)
+            {
+                classes.retain(|&other| other != handle);
+                if classes.is_empty() {
+                    self.only_classes.remove(&agent);
+                }
+            }
+            let spec = &mut self.specs[class.key.spec];
+            for pool in spec.row.iter() {
+                self.pools[pool].row.remove(handle);
+            }
+            spec.classes.retain(|&other| other != handle);
+            if spec.classes.is_empty()
+                && let Some(spec) = self.specs.remove(class.key.spec)
+            {
+                self.queues[spec.key.queue as usize].specs.remove(&class.key.spec);
+                self.spec_of.remove(&spec.key);
+            }
+        }
+    }
+}

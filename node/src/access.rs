@@ -283,6 +283,7 @@ mod tests {
             customer_present: true,
             attributes: Arc::default(),
             read: Vec::new(),
+            disposition: None,
             explanation: None,
         }
     }

@@ -13,8 +13,8 @@
 
 pub mod access;
 pub mod auth;
-pub mod config;
 pub mod client;
+pub mod config;
 pub mod demo;
 pub mod directory;
 pub mod engine;
@@ -24,4 +24,5 @@ pub mod limits;
 pub mod local;
 pub mod logging;
 pub mod query;
+pub mod rules;
 pub mod toml_input;

@@ -12,6 +12,7 @@
 //! (that is `cluster`).
 
 pub mod access;
+pub mod api;
 pub mod auth;
 pub mod client;
 pub mod config;

@@ -1,0 +1,154 @@
+//! Who calls, from the headers: tokens, API keys, idempotency keys.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::{AUTHORIZATION, HeaderName};
+use axum::http::request::Parts;
+use routing::ids::{CustomerId, TenantId};
+
+use super::ApiState;
+use super::problem::Problem;
+use super::seams::Backend;
+use crate::access::{Identity, Who};
+use crate::auth::{AuthError, Role, Verified};
+use crate::query::{Answer, Query};
+
+/// A customer, agent or supervisor, by their token.
+pub struct Caller(pub Identity);
+
+/// An administrator, by the name of their API key.
+pub struct Administrator(pub String);
+
+impl Administrator {
+    /// As one who acts in a tenant.
+    pub fn within(self, tenant: TenantId) -> Identity {
+        Identity {
+            tenant,
+            who: Who::Admin(self.0),
+        }
+    }
+}
+
+/// The header `Idempotency-Key: <instance>-<number>`. Without it the command has no key: a key that nobody can repeat
+/// would only fill the state's windows for a day.
+pub struct RequestKey(pub Option<InstanceNumber>);
+
+/// An idempotency key, as clients write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstanceNumber {
+    /// Which instance of the client.
+    pub instance: u64,
+    /// Which of its commands.
+    pub number: u64,
+}
+
+/// The header's name.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The header of an API key, beside `Authorization: Bearer`.
+pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+impl InstanceNumber {
+    /// Reads `<instance>-<number>`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (instance, number) = text.split_once('-')?;
+        let digits = |text: &str| {
+            text.bytes()
+                .all(|b| b.is_ascii_digit())
+                .then(|| text.parse().ok())
+                .flatten()
+        };
+        Some(Self {
+            instance: digits(instance)?,
+            number: digits(number)?,
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get(IDEMPOTENCY_KEY) else {
+            return Ok(Self(None));
+        };
+        let key = value.to_str().ok().and_then(InstanceNumber::parse).ok_or_else(|| {
+            Problem::bad_request(
+                "bad_idempotency_key",
+                "Idempotency-Key is written <instance>-<number>: two unsigned 64-bit integers",
+            )
+        })?;
+        Ok(Self(Some(key)))
+    }
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    let (scheme, token) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        let code = match &error {
+            AuthError::Missing => "unauthenticated",
+            AuthError::Expired => "token_expired",
+            AuthError::UnknownAdminKey => "api_key_invalid",
+            AuthError::UnknownAgent => return Self::forbidden(error.to_string()),
+            _ => "token_invalid",
+        };
+        Self::unauthenticated(code, error.to_string())
+    }
+}
+
+/// Finds the agent whom a token names; a customer is who the token says. For the gateway too.
+pub async fn identify(backend: &dyn Backend, verified: Verified) -> Result<Identity, Problem> {
+    let Verified {
+        tenant,
+        role,
+        subject,
+        agent,
+        ..
+    } = verified;
+    if role == Role::Customer {
+        let who = Who::Customer(CustomerId(subject));
+        return Ok(Identity { tenant, who });
+    }
+    let question = agent.map_or(Query::AgentNamed(subject), Query::Agent);
+    let record = match backend.query(tenant, question).await? {
+        Answer::Agent(Some(record)) => record,
+        Answer::Agent(None) => return Err(AuthError::UnknownAgent.into()),
+        _ => return Err(Problem::internal()),
+    };
+    let (agent, settings) = (record.agent, Arc::clone(&record.settings));
+    let who = match role {
+        Role::Supervisor if !settings.supervisor => {
+            return Err(Problem::forbidden("the token says supervisor, but the agent is none"));
+        }
+        Role::Supervisor => Who::Supervisor { agent, settings },
+        _ => Who::Agent { agent, settings },
+    };
+    Ok(Identity { tenant, who })
+}
+
+impl FromRequestParts<ApiState> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let verified = state.authority.token(bearer(parts).ok_or(AuthError::Missing)?)?;
+        identify(&*state.backend, verified).await.map(Self)
+    }
+}
+
+impl FromRequestParts<ApiState> for Administrator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let given = parts.headers.get(API_KEY).and_then(|value| value.to_str().ok());
+        let Some(key) = given.or_else(|| bearer(parts)) else {
+            let detail = "an API key is needed: `Authorization: Bearer <key>` or `X-Api-Key: <key>`";
+            return Err(Problem::unauthenticated("unauthenticated", detail));
+        };
+        Ok(Self(state.authority.api_key(key)?))
+    }
+}

@@ -24,6 +24,7 @@ pub mod gateway;
 pub mod limits;
 pub mod local;
 pub mod logging;
+pub mod metrics;
 pub mod query;
 pub mod rules;
 pub mod toml_input;

@@ -12,8 +12,10 @@
 //! (that is `cluster`).
 
 pub mod access;
+pub mod actors;
 pub mod api;
 pub mod auth;
+pub mod calls;
 pub mod client;
 pub mod config;
 pub mod demo;
@@ -26,5 +28,7 @@ pub mod local;
 pub mod logging;
 pub mod metrics;
 pub mod query;
+pub mod replicas;
 pub mod rules;
+pub mod shard_host;
 pub mod toml_input;

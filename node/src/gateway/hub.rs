@@ -5,13 +5,33 @@
 //! may have gaps: a socket repairs them by `seq`. It compares an entry's `prev` with the last that it has, reads what is
 //! missing with a query, drops what it has already, and does the same after every [`Push::Resync`].
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use cluster::codec;
+use cluster::shards::Shards;
+use cluster::state_machine::ShardId;
+use cluster::transport::NodeId;
+use parking_lot::Mutex;
 use routing::command::Reader;
 use routing::event::{AgentItem, ConversationView, Entry};
 use routing::ids::{AgentId, ConversationId, Seq, TenantId};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+
+use crate::actors::fan_out::open_push;
+use crate::calls::{Followed, LISTEN, ListenCall, ListenReply, Listeners, TYPING, TypingFrame, WirePush, WirePushKind};
+use crate::directory::SharedDirectory;
+use crate::limits::LISTENER_HEARTBEAT;
+
+/// Changes that one call to a leader carries.
+const CHANGES_PER_CALL: usize = 2_000;
+/// How long a leader may take to answer such a call.
+const LISTEN_DEADLINE: Duration = Duration::from_millis(1_500);
+/// Between tries while a shard has no leader that answers.
+const LISTEN_RETRY: Duration = Duration::from_millis(25);
 
 /// What a socket is given.
 #[derive(Clone, Debug)]
@@ -49,14 +69,72 @@ pub struct Hub {
     inner: Arc<Inner>,
 }
 
-struct Inner {}
+struct Inner {
+    incarnation: u64,
+    numbers: AtomicU64,
+    directory: SharedDirectory,
+    shards: OnceLock<Shards>,
+    followers: Mutex<Followers>,
+}
+
+type Key = (TenantId, Followed);
+
+#[derive(Default)]
+struct Followers {
+    by_key: HashMap<Key, Vec<Follower>>,
+    drains: Vec<Follower>,
+    shards: BTreeMap<ShardId, ShardListening>,
+}
+
+struct Follower {
+    number: u64,
+    listen_as: ListenAs,
+    to: mpsc::Sender<Push>,
+}
+
+/// What the leader of a shard knows of this node, and what of its pushes came.
+#[derive(Default)]
+struct ShardListening {
+    changed: BTreeSet<Key>,
+    all: BTreeSet<Key>,
+    received: (u64, u64),
+    gap: bool,
+    wake: Arc<Notify>,
+}
 
 /// Ends the following when dropped.
 pub struct Following {
-    _hub: Hub,
+    hub: Hub,
+    key: Option<Key>,
+    number: u64,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.hub.unfollow(self.key, self.number);
+    }
 }
 
 impl Hub {
+    /// A hub that looks tenants up in `directory`.
+    pub fn new(incarnation: u64, directory: SharedDirectory) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                incarnation,
+                numbers: AtomicU64::new(1),
+                directory,
+                shards: OnceLock::new(),
+                followers: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Gives the hub its way to the leaders. Nothing is pushed before.
+    pub fn connect(&self, shards: Shards) {
+        // A second connect would be the same node's.
+        let _ = self.inner.shards.set(shards);
+    }
+
     /// Follows a conversation. Pushes go to `to` with `try_send`; a full channel loses the push and closes nothing: the
     /// socket sees the gap by `prev`, and must cut itself off when it cannot keep up. Follow first, then read.
     pub fn follow_conversation(
@@ -66,25 +144,300 @@ impl Hub {
         listen_as: ListenAs,
         to: mpsc::Sender<Push>,
     ) -> Following {
-        let _ = (&self.inner, tenant, conversation, listen_as, to);
-        Following { _hub: self.clone() }
+        self.follow((tenant, Followed::Conversation(conversation)), listen_as, to)
     }
 
     /// Follows an agent's stream, and is one of the agent's connections: when the last of all nodes is gone, the agent's
     /// presence lease begins to run (R30); when one is back in time, it ends.
     pub fn follow_agent(&self, tenant: TenantId, agent: AgentId, to: mpsc::Sender<Push>) -> Following {
-        let _ = (tenant, agent, to);
-        Following { _hub: self.clone() }
+        self.follow((tenant, Followed::Agent(agent)), ListenAs::Staff, to)
     }
 
     /// Somebody types in a conversation, or stopped: told to everybody else who follows it.
     pub fn typing(&self, tenant: TenantId, conversation: ConversationId, who: Reader, typing: bool) {
-        let _ = (tenant, conversation, who, typing);
+        let (Some(shard), Some(shards)) = (self.shard_of(tenant), self.inner.shards.get()) else {
+            return;
+        };
+        let leader = shards.leadership(shard).and_then(|l| l.borrow().leader);
+        if let Some(leader) = leader {
+            let frame = TypingFrame {
+                shard: shard.0,
+                tenant,
+                conversation,
+                who,
+                typing,
+            };
+            // Typing may be lost.
+            let _ = shards.send(leader, TYPING, codec::encode(&frame));
+        }
     }
 
     /// A channel that receives [`Push::Drain`] when this node drains.
     pub fn watch_drain(&self, to: mpsc::Sender<Push>) -> Following {
-        let _ = to;
-        Following { _hub: self.clone() }
+        let number = self.next_number();
+        self.inner.followers.lock().drains.push(Follower {
+            number,
+            listen_as: ListenAs::Staff,
+            to,
+        });
+        Following {
+            hub: self.clone(),
+            key: None,
+            number,
+        }
+    }
+
+    /// Tells every socket to go elsewhere.
+    pub fn drain(&self, elsewhere: Option<String>) {
+        for follower in &self.inner.followers.lock().drains {
+            // A socket whose channel is full is closed soon anyway.
+            let _ = follower.to.try_send(Push::Drain(elsewhere.clone()));
+        }
+    }
+
+    /// Sockets that watch for a drain: all that there are.
+    pub fn sockets(&self) -> usize {
+        self.inner.followers.lock().drains.len()
+    }
+
+    /// Takes a push from a leader.
+    pub fn deliver(&self, frame: &[u8]) {
+        let Some((head, push)) = open_push(frame) else {
+            tracing::warn!("a push could not be read");
+            return;
+        };
+        let mut followers = self.inner.followers.lock();
+        if let Some(listening) = followers.shards.get_mut(&ShardId(head.shard)) {
+            let (term, number) = listening.received;
+            if head.term < term {
+                return; // of a leader that was replaced
+            }
+            let expected = if head.term == term { number + 1 } else { 1 };
+            listening.received = listening.received.max((head.term, head.number));
+            // A lower number was on its way when the leader told how many it had sent: nothing is missing.
+            if head.number > expected {
+                listening.gap = true;
+                listening.wake.notify_one();
+            }
+        }
+        followers.give(&push);
+    }
+
+    fn next_number(&self) -> u64 {
+        self.inner.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn shard_of(&self, tenant: TenantId) -> Option<ShardId> {
+        self.inner
+            .directory
+            .read()
+            .tenants
+            .get(&tenant)
+            .map(|place| ShardId(place.shard))
+    }
+
+    fn follow(&self, key: Key, listen_as: ListenAs, to: mpsc::Sender<Push>) -> Following {
+        let number = self.next_number();
+        let mut followers = self.inner.followers.lock();
+        followers
+            .by_key
+            .entry(key)
+            .or_default()
+            .push(Follower { number, listen_as, to });
+        self.note_change(key, &mut followers);
+        drop(followers);
+        Following {
+            hub: self.clone(),
+            key: Some(key),
+            number,
+        }
+    }
+
+    fn unfollow(&self, key: Option<Key>, number: u64) {
+        let mut followers = self.inner.followers.lock();
+        let Some(key) = key else {
+            followers.drains.retain(|f| f.number != number);
+            return;
+        };
+        if let Some(list) = followers.by_key.get_mut(&key) {
+            list.retain(|f| f.number != number);
+            if list.is_empty() {
+                followers.by_key.remove(&key);
+            }
+        }
+        self.note_change(key, &mut followers);
+    }
+
+    fn note_change(&self, key: Key, followers: &mut Followers) {
+        let Some(shard) = self.shard_of(key.0) else { return };
+        let here = followers.by_key.contains_key(&key);
+        let new = !followers.shards.contains_key(&shard);
+        let listening = followers.shards.entry(shard).or_default();
+        listening.changed.insert(key);
+        if here {
+            listening.all.insert(key);
+        } else {
+            listening.all.remove(&key);
+        }
+        listening.wake.notify_one();
+        if new && let Some(shards) = self.inner.shards.get() {
+            let wake = listening.wake.clone();
+            tokio::spawn(self.clone().keep_told(shards.clone(), shard, wake));
+        }
+    }
+
+    /// Keeps the leader of a shard told of what this node follows there, as long as the node lives.
+    async fn keep_told(self, shards: Shards, shard: ShardId, wake: Arc<Notify>) {
+        let mut told: Option<(NodeId, u64)> = None;
+        let mut sent_before: Option<(u64, u64)> = None;
+        let Some(mut leadership) = shards.leadership(shard) else {
+            tracing::error!(%shard, "this node has no replica of the shard: its sockets cannot follow there");
+            return;
+        };
+        loop {
+            let now = *leadership.borrow_and_update();
+            let answered = match now.leader {
+                Some(leader) => {
+                    let reset = told != Some((leader, now.term)) || self.take_gap(shard, sent_before);
+                    self.tell(&shards, shard, leader, reset).await
+                }
+                None => None,
+            };
+            match (answered, now.leader) {
+                (Some((term, sent)), Some(leader)) => {
+                    told = Some((leader, now.term));
+                    sent_before = Some((term, sent));
+                }
+                _ => {
+                    told = None;
+                    sent_before = None;
+                }
+            }
+            let pause = if told.is_some() {
+                LISTENER_HEARTBEAT
+            } else {
+                LISTEN_RETRY
+            };
+            let woken = async {
+                if told.is_some() {
+                    wake.notified().await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = woken => {}
+                changed = leadership.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Whether a push was lost: a gap in the numbers, or fewer came than the leader had sent one sign of life ago.
+    fn take_gap(&self, shard: ShardId, sent_before: Option<(u64, u64)>) -> bool {
+        let mut followers = self.inner.followers.lock();
+        let Some(listening) = followers.shards.get_mut(&shard) else {
+            return false;
+        };
+        let behind = sent_before.is_some_and(|(term, sent)| sent > 0 && listening.received < (term, sent));
+        std::mem::take(&mut listening.gap) || behind
+    }
+
+    /// Tells the leader what changed, or (with `reset`) all. `Some((term, sent))` when it noted that.
+    async fn tell(&self, shards: &Shards, shard: ShardId, leader: NodeId, reset: bool) -> Option<(u64, u64)> {
+        let keys: Vec<Key> = {
+            let mut followers = self.inner.followers.lock();
+            let listening = followers.shards.get_mut(&shard)?;
+            let changed = std::mem::take(&mut listening.changed);
+            if reset {
+                listening.all.iter().copied().collect()
+            } else {
+                changed.into_iter().collect()
+            }
+        };
+        let mut parts = keys.chunks(CHANGES_PER_CALL);
+        let mut reset_now = reset;
+        let noted = loop {
+            let part = parts.next().unwrap_or_default();
+            let changes = {
+                let followers = self.inner.followers.lock();
+                part.iter()
+                    .map(|key| (key.0, key.1, followers.listeners(key)))
+                    .collect()
+            };
+            let call = ListenCall {
+                shard: shard.0,
+                incarnation: self.inner.incarnation,
+                reset: reset_now,
+                changes,
+            };
+            reset_now = false;
+            let reply = shards
+                .call(leader, LISTEN, codec::encode(&call), LISTEN_DEADLINE)
+                .await
+                .ok();
+            match reply.and_then(|bytes| codec::decode::<ListenReply>(&bytes, 64).ok()) {
+                Some(ListenReply::Noted { .. }) if parts.len() > 0 => {}
+                Some(ListenReply::Noted { term, sent }) => break (term, sent),
+                _ => {
+                    let mut followers = self.inner.followers.lock();
+                    if let Some(listening) = followers.shards.get_mut(&shard) {
+                        listening.changed.extend(keys);
+                    }
+                    return None;
+                }
+            }
+        };
+        let mut followers = self.inner.followers.lock();
+        if reset && let Some(listening) = followers.shards.get_mut(&shard) {
+            listening.received = listening.received.max(noted);
+        }
+        // What was appended between a socket's read and the leader's note is read now.
+        for key in &keys {
+            followers.resync(key);
+        }
+        Some(noted)
+    }
+}
+
+impl Followers {
+    fn listeners(&self, key: &Key) -> Listeners {
+        let mut listeners = Listeners::default();
+        for follower in self.by_key.get(key).into_iter().flatten() {
+            match follower.listen_as {
+                ListenAs::Customer => listeners.customers += 1,
+                ListenAs::Staff => listeners.staff += 1,
+            }
+        }
+        listeners
+    }
+
+    fn give(&self, WirePush { tenant, what }: &WirePush) {
+        let (followed, push) = match what {
+            WirePushKind::Entry(entry) => (Followed::Conversation(entry.conversation), Push::Entry(entry.clone())),
+            WirePushKind::Conversation(view) => (
+                Followed::Conversation(view.conversation),
+                Push::Conversation(view.clone()),
+            ),
+            WirePushKind::Read(id, reader, seq) => (Followed::Conversation(*id), Push::Read(*id, *reader, *seq)),
+            WirePushKind::Typing(id, who, typing) => (Followed::Conversation(*id), Push::Typing(*id, *who, *typing)),
+            WirePushKind::AgentItem(item) => (Followed::Agent(item.agent), Push::AgentItem(item.clone())),
+        };
+        self.give_all(&(*tenant, followed), &push);
+    }
+
+    fn resync(&self, key: &Key) {
+        let push = match key.1 {
+            Followed::Conversation(id) => Push::Resync(id),
+            Followed::Agent(id) => Push::ResyncAgent(id),
+        };
+        self.give_all(key, &push);
+    }
+
+    fn give_all(&self, key: &Key, push: &Push) {
+        for follower in self.by_key.get(key).into_iter().flatten() {
+            // A full channel loses the push; the socket notices by `prev`, or is cut off as too slow.
+            let _ = follower.to.try_send(push.clone());
+        }
     }
 }

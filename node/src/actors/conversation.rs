@@ -1,0 +1,186 @@
+//! A conversation that somebody listens to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::transport::NodeId;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use routing::command::{Command, Reader};
+use routing::ids::{ConversationId, TenantId};
+
+use super::mailbox::{Mailbox, Posted};
+use super::supervisor::{Reign, SupervisorMessage};
+use crate::calls::{Listeners, WirePush, WirePushKind};
+
+/// Name in metrics.
+pub const ACTOR_TYPE: &str = "conversation";
+
+/// How long a customer's last connection may be gone before the customer counts as gone: a page reload is no leaving.
+const CUSTOMER_GRACE: Duration = Duration::from_secs(2);
+
+/// Messages of the actor.
+#[derive(Debug)]
+pub enum ConversationMessage {
+    /// How many sockets of a node listen.
+    Listeners(NodeId, Listeners),
+    /// Something that the log recorded.
+    Push(WirePushKind),
+    /// Somebody types.
+    Typing(Reader, bool),
+    /// The grace of an absent customer is over.
+    CustomerGraceOver(u64),
+}
+
+/// Who listens, and whether the customer is there.
+pub struct Conversation {
+    reign: Arc<Reign>,
+    tenant: TenantId,
+    conversation: ConversationId,
+    supervisor: Mailbox<SupervisorMessage>,
+}
+
+/// State of the actor.
+#[derive(Default)]
+pub struct Listening {
+    nodes: BTreeMap<NodeId, Listeners>,
+    /// A customer has listened here since the actor started.
+    customer_seen: bool,
+    absences: u64,
+}
+
+impl Listening {
+    fn customers(&self) -> u32 {
+        self.nodes.values().map(|l| l.customers).sum()
+    }
+}
+
+impl Conversation {
+    /// The actor of one conversation under a reign.
+    pub fn new(
+        reign: Arc<Reign>,
+        tenant: TenantId,
+        conversation: ConversationId,
+        supervisor: Mailbox<SupervisorMessage>,
+    ) -> Self {
+        Self {
+            reign,
+            tenant,
+            conversation,
+            supervisor,
+        }
+    }
+
+    fn listeners(
+        &self,
+        node: NodeId,
+        listeners: Listeners,
+        myself: &ActorRef<Posted<ConversationMessage>>,
+        state: &mut Listening,
+    ) {
+        let before = state.customers();
+        if listeners.none() {
+            state.nodes.remove(&node);
+        } else {
+            state.nodes.insert(node, listeners);
+        }
+        let after = state.customers();
+        if after > 0 {
+            state.customer_seen = true;
+            if before == 0 {
+                state.absences += 1;
+                self.customer_is_back();
+            }
+        } else if before > 0 {
+            state.absences += 1;
+            let (absence, mailbox) = (state.absences, Mailbox::new(myself.clone(), ACTOR_TYPE));
+            tokio::spawn(async move {
+                tokio::time::sleep(CUSTOMER_GRACE).await;
+                // An actor that ended meanwhile has nobody to tell.
+                let _ = mailbox.post(ConversationMessage::CustomerGraceOver(absence));
+            });
+        }
+        self.say_when_idle(state);
+    }
+
+    fn customer_is_back(&self) {
+        let away = self
+            .reign
+            .state
+            .read()
+            .tenant(self.tenant)
+            .and_then(|t| t.conversation(self.conversation))
+            .is_some_and(|c| !c.customer_present);
+        if away {
+            self.reign.propose(
+                self.tenant,
+                Command::CustomerReturned {
+                    conversation: self.conversation,
+                },
+            );
+        }
+    }
+
+    /// Nobody listens and nothing is driven: the supervisor may end this actor.
+    fn say_when_idle(&self, state: &Listening) {
+        if state.nodes.is_empty() && !state.customer_seen {
+            // A full mailbox only delays the end.
+            let _ = self
+                .supervisor
+                .post(SupervisorMessage::ConversationIdle(self.tenant, self.conversation));
+        }
+    }
+}
+
+impl Actor for Conversation {
+    type Msg = Posted<ConversationMessage>;
+    type State = Listening;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Self::Msg>, (): ()) -> Result<Listening, ActorProcessingErr> {
+        Ok(Listening::default())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut Listening,
+    ) -> Result<(), ActorProcessingErr> {
+        match message.open(ACTOR_TYPE) {
+            ConversationMessage::Listeners(node, listeners) => self.listeners(node, listeners, &myself, state),
+            ConversationMessage::Push(what) => {
+                self.reign.fan_out.push(
+                    state.nodes.keys().copied(),
+                    &WirePush {
+                        tenant: self.tenant,
+                        what,
+                    },
+                );
+            }
+            ConversationMessage::Typing(who, typing) => {
+                let what = WirePushKind::Typing(self.conversation, who, typing);
+                self.reign.fan_out.push(
+                    state.nodes.keys().copied(),
+                    &WirePush {
+                        tenant: self.tenant,
+                        what,
+                    },
+                );
+            }
+            ConversationMessage::CustomerGraceOver(absence) => {
+                if absence == state.absences && state.customers() == 0 {
+                    state.customer_seen = false;
+                    self.reign.propose(
+                        self.tenant,
+                        Command::CustomerLeft {
+                            conversation: self.conversation,
+                        },
+                    );
+                    self.say_when_idle(state);
+                }
+            }
+        }
+        Ok(())
+    }
+}

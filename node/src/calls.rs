@@ -1,0 +1,134 @@
+//! Frames between nodes, beside those of the cluster itself. Kinds are append-only.
+
+use std::sync::Arc;
+
+use routing::command::Reader;
+use routing::event::{AgentItem, ConversationView, Entry};
+use routing::ids::{AgentId, ConversationId, Seq, TenantId};
+use serde::{Deserialize, Serialize};
+
+use crate::error::EngineError;
+use crate::query::{Answer, Query};
+
+/// Call: a query for who has a replica, or leads. [`QueryCall`] → `Result<Answer, EngineError>`.
+pub const QUERY: u16 = 1000;
+/// Call: what a node listens to. [`ListenCall`] → [`ListenReply`].
+pub const LISTEN: u16 = 1001;
+/// Frame: something for a node's listeners. [`PushHead`], then [`WirePush`].
+pub const PUSH: u16 = 1002;
+/// Frame: somebody types. [`TypingFrame`].
+pub const TYPING: u16 = 1003;
+
+/// A forwarded query.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct QueryCall {
+    /// Whose state.
+    pub tenant: TenantId,
+    /// Where the asking node believes the tenant to be.
+    pub shard: u32,
+    /// What.
+    pub query: Query,
+}
+
+/// The reply to a [`QueryCall`].
+pub type QueryReply = Result<Answer, EngineError>;
+
+/// What can be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Followed {
+    /// A conversation.
+    Conversation(ConversationId),
+    /// An agent's own stream.
+    Agent(AgentId),
+}
+
+/// How many sockets of a node follow something. Absolute, so that a repeated call does no harm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listeners {
+    /// The conversation's customers.
+    pub customers: u32,
+    /// Agents and supervisors; for an agent's stream, the agent's connections.
+    pub staff: u32,
+}
+
+impl Listeners {
+    /// Nobody.
+    pub fn none(self) -> bool {
+        self.customers == 0 && self.staff == 0
+    }
+}
+
+/// What a node listens to in a shard: a change, or (after `reset`) the first part of all.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ListenCall {
+    /// Which shard.
+    pub shard: u32,
+    /// Of the listening process.
+    pub incarnation: u64,
+    /// Forget what this node listened to before.
+    pub reset: bool,
+    /// The new counts.
+    pub changes: Vec<(TenantId, Followed, Listeners)>,
+}
+
+/// The leader's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ListenReply {
+    /// Noted. So many pushes have been sent to the node in this term.
+    Noted {
+        /// The leader's term.
+        term: u64,
+        /// Number of the last push.
+        sent: u64,
+    },
+    /// This node does not lead the shard, or not yet.
+    NotLeader,
+    /// The leader knows nothing of this node, or lost pushes for it: send all, with `reset`.
+    Unknown,
+}
+
+/// Head of a push: who sent it, and its number in the row of pushes from that leader to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushHead {
+    /// Which shard.
+    pub shard: u32,
+    /// Term of the leader.
+    pub term: u64,
+    /// From 1, without gap.
+    pub number: u64,
+}
+
+/// Something for a node's listeners.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WirePush {
+    /// Whose.
+    pub tenant: TenantId,
+    /// What.
+    pub what: WirePushKind,
+}
+
+/// What a [`WirePush`] says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum WirePushKind {
+    Entry(Arc<Entry>),
+    Conversation(Arc<ConversationView>),
+    Read(ConversationId, Reader, Seq),
+    Typing(ConversationId, Reader, bool),
+    AgentItem(Arc<AgentItem>),
+}
+
+/// Somebody types, or stopped.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct TypingFrame {
+    /// Which shard.
+    pub shard: u32,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Where.
+    pub conversation: ConversationId,
+    /// Who.
+    pub who: Reader,
+    /// Types, or stopped.
+    pub typing: bool,
+}

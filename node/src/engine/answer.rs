@@ -1,0 +1,213 @@
+//! Answers to queries, from a replica's state and rows.
+
+use cluster::state_machine::ShardId;
+use cluster::storage::RowStore;
+use routing::event::{ConversationView, Phase};
+use routing::ids::{AgentId, ConversationId, TenantId};
+use routing::queue_manager::WhyNot;
+use routing::state::Tenant;
+use routing::view::Presence;
+
+use crate::error::EngineError;
+use crate::limits::{ENTRIES_PAGE_MAX, PAGE_MAX};
+use crate::query::{AgentRecord, AgentStream, Answer, ConversationFilter, Query, QueueRecord, Why};
+use crate::shard_host::{CLOSED, ENTRIES, SharedState, conversation_key, entry_key, open_entry, open_view};
+
+/// Rows are read after the state's lock is let go: they are only ever added.
+pub fn answer(
+    state: &SharedState,
+    rows: &dyn RowStore,
+    shard: ShardId,
+    tenant_id: TenantId,
+    query: Query,
+    waiting: Option<WhyNot>,
+) -> Result<Answer, EngineError> {
+    let archived = |id: ConversationId| -> Result<Option<ConversationView>, EngineError> {
+        let row = rows
+            .get(shard, CLOSED, &conversation_key(tenant_id, id))
+            .map_err(internal)?;
+        row.map(|row| open_view(&row)).transpose().map_err(internal)
+    };
+    let with = |f: &dyn Fn(&Tenant) -> Answer| -> Result<Answer, EngineError> {
+        state.read().tenant(tenant_id).map(f).ok_or(EngineError::UnknownTenant)
+    };
+    match query {
+        Query::Conversation(id) => {
+            let here = with(&|tenant| Answer::Conversation(tenant.conversation(id)))?;
+            match here {
+                Answer::Conversation(None) => archived(id).map(Answer::Conversation),
+                found => Ok(found),
+            }
+        }
+        Query::Entries {
+            conversation,
+            after,
+            limit,
+        } => {
+            let (from, until) = (
+                entry_key(tenant_id, conversation, after.saturating_add(1)),
+                entry_key(tenant_id, conversation, u64::MAX),
+            );
+            let found = rows
+                .scan(shard, ENTRIES, &from, &until, limit.clamp(1, ENTRIES_PAGE_MAX))
+                .map_err(internal)?;
+            let entries: Result<Vec<_>, _> = found.iter().map(|(_, row)| open_entry(row)).collect();
+            entries.map(Answer::Entries).map_err(internal)
+        }
+        Query::Conversations { filter, after, limit } => {
+            with(&|tenant| Answer::Conversations(conversations(tenant, &filter, after, limit.clamp(1, PAGE_MAX))))
+        }
+        Query::Agent(id) => with(&|tenant| Answer::Agent(agent(tenant, id))),
+        Query::AgentNamed(name) => {
+            with(&|tenant| Answer::Agent(tenant.agent_named(&name).and_then(|id| agent(tenant, id))))
+        }
+        Query::Agents { after, limit } => with(&|tenant| {
+            let after = after.unwrap_or(AgentId(0));
+            let all = tenant
+                .agents()
+                .filter(|a| a.agent > after)
+                .take(limit.clamp(1, PAGE_MAX));
+            Answer::Agents(all.filter_map(|a| agent(tenant, a.agent)).collect())
+        }),
+        Query::AgentStream { agent, after } => with(&|tenant| Answer::AgentStream(stream(tenant, agent, after))),
+        Query::Queues => with(&|tenant| Answer::Queues(queues(tenant))),
+        Query::Skills => with(&|tenant| Answer::Skills(tenant.skills().clone())),
+        Query::Rules => with(&|tenant| {
+            let (rules, fallback) = tenant.rules();
+            Answer::Rules {
+                rules: rules.to_vec(),
+                fallback: fallback.cloned(),
+            }
+        }),
+        Query::Why { conversation, .. } => {
+            let view = match with(&|tenant| Answer::Conversation(tenant.conversation(conversation)))? {
+                Answer::Conversation(Some(view)) => Some(view),
+                _ => archived(conversation)?,
+            };
+            let view = view.ok_or(EngineError::Rejected(
+                routing::rejection::Rejection::UnknownConversation(conversation),
+            ))?;
+            Ok(Answer::Why(why(&view, waiting)))
+        }
+    }
+}
+
+fn internal(error: std::io::Error) -> EngineError {
+    EngineError::Internal(error.to_string())
+}
+
+fn conversations(
+    tenant: &Tenant,
+    filter: &ConversationFilter,
+    after: Option<ConversationId>,
+    limit: usize,
+) -> Vec<ConversationView> {
+    let later = |id: &ConversationId| after.is_none_or(|after| *id > after);
+    let views = |ids: &mut dyn Iterator<Item = ConversationId>| -> Vec<ConversationView> {
+        ids.filter(later)
+            .filter_map(|id| tenant.conversation(id))
+            .take(limit)
+            .collect()
+    };
+    match filter {
+        ConversationFilter::All => tenant.conversations(after).take(limit).collect(),
+        ConversationFilter::Customer(customer) => views(&mut tenant.conversations_of_customer(customer)),
+        ConversationFilter::Agent(agent) => views(&mut tenant.conversations_of_agent(*agent)),
+        ConversationFilter::Queue(queue) => tenant
+            .conversations(after)
+            .filter(|view| view.queue == Some(*queue) && matches!(view.phase, Phase::Waiting | Phase::Offered))
+            .take(limit)
+            .collect(),
+    }
+}
+
+fn agent(tenant: &Tenant, id: AgentId) -> Option<AgentRecord> {
+    let view = tenant.agent(id)?;
+    Some(AgentRecord {
+        agent: view.agent,
+        settings: view.settings,
+        presence: view.presence,
+        load: view.load,
+        used: view.used,
+        agent_seq: view.agent_seq,
+    })
+}
+
+fn stream(tenant: &Tenant, id: AgentId, after: u64) -> AgentStream {
+    let view = tenant.agent(id);
+    let (agent_seq, presence) = view.map_or((0, Presence::Offline), |view| (view.agent_seq, view.presence));
+    let items = tenant.agent_stream(id, after);
+    let desk = tenant
+        .conversations_of_agent(id)
+        .filter_map(|id| tenant.conversation(id))
+        .collect();
+    AgentStream {
+        gap: items.is_err(),
+        items: items.unwrap_or_default(),
+        agent_seq,
+        presence,
+        desk,
+    }
+}
+
+fn queues(tenant: &Tenant) -> Vec<QueueRecord> {
+    let record = |queue: routing::view::QueueView| QueueRecord {
+        queue: queue.queue,
+        settings: queue.settings,
+        waiting: u64::from(tenant.queue_counts(queue.queue).in_queue()),
+        oldest_since_ms: tenant.oldest_in_queue(queue.queue),
+    };
+    tenant.queues().map(record).collect()
+}
+
+fn why(view: &ConversationView, waiting: Option<WhyNot>) -> Why {
+    let decided = view.explanation.clone();
+    match waiting {
+        Some(not) => {
+            let removed = match &not.agent {
+                Some(agent) => agent.failed.iter().map(|predicate| (predicate.clone(), 1)).collect(),
+                None => not.removed.clone(),
+            };
+            let summary = match &not.agent {
+                Some(agent) if agent.failed.is_empty() => {
+                    format!(
+                        "{} could take it; {} conversations are before it",
+                        agent.agent, not.ahead
+                    )
+                }
+                Some(agent) => format!("{} cannot take it: {}", agent.agent, agent.failed.join(", ")),
+                None if !not.withheld.is_empty() => format!("it is withheld: {}", not.withheld.join(", ")),
+                None => format!(
+                    "of {} agents of its queue {} could take it now; {} conversations are before it",
+                    not.considered, not.eligible, not.ahead
+                ),
+            };
+            Why {
+                decided: None,
+                position: Some(not.ahead + 1),
+                removed,
+                summary,
+            }
+        }
+        None => Why {
+            summary: decided_summary(decided.as_deref()),
+            decided,
+            position: None,
+            removed: Vec::new(),
+        },
+    }
+}
+
+fn decided_summary(decided: Option<&routing::command::Explanation>) -> String {
+    match decided {
+        Some(why) => format!(
+            "{} agents were considered; {} was best by {}",
+            why.considered,
+            why.best
+                .first()
+                .map_or_else(|| "nobody".to_owned(), |(agent, _)| agent.to_string()),
+            why.tie_break
+        ),
+        None => "it was not decided by the queue manager".to_owned(),
+    }
+}

@@ -1,0 +1,175 @@
+//! Routing's state as a cluster state machine: commands in, receipts out, transcripts to the row store, events to the
+//! shard's dispatcher.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use cluster::codec;
+use cluster::limits::COMMAND_MAX_BYTES;
+use cluster::state_machine::{Applied, Batch, Row, SnapshotWriter, StateMachine};
+use parking_lot::RwLock;
+use routing::command::{COMMAND_SCHEMA, Envelope};
+use routing::event::{ConversationView, Entry, Event, Phase, Receipt, TenantEvent};
+use routing::ids::{ConversationId, Seq, TenantId};
+use routing::rejection::Rejection;
+use routing::state::State;
+
+use crate::actors::feed::EventFeed;
+
+/// The table of transcripts: (tenant, conversation, seq) → entry.
+pub const ENTRIES: u8 = 1;
+/// The table of closed conversations: (tenant, conversation) → view.
+pub const CLOSED: u8 = 2;
+
+/// Version of a row's format.
+const ROW_SCHEMA: u16 = 1;
+/// The key that a row is sealed with; 0 is plain.
+const PLAIN: u32 = 0;
+
+/// A shard's state, shared with those who read it.
+pub type SharedState = Arc<RwLock<State>>;
+
+/// One replica of a shard of conversations.
+pub struct ShardHost {
+    state: SharedState,
+    feed: EventFeed,
+}
+
+impl ShardHost {
+    /// A host whose readers share `state` and whose events go to `feed`.
+    pub fn new(state: SharedState, feed: EventFeed) -> Self {
+        Self { state, feed }
+    }
+}
+
+impl StateMachine for ShardHost {
+    fn apply(&mut self, batch: Batch<'_>) -> Applied {
+        let mut events = Vec::new();
+        let mut applied = Applied::default();
+        let mut state = self.state.write();
+        for bytes in batch.commands {
+            let result: Result<Receipt, Rejection> = match codec::decode::<Envelope>(bytes, COMMAND_MAX_BYTES) {
+                Ok(envelope) if envelope.schema == COMMAND_SCHEMA => {
+                    state.apply(batch.index, batch.at_ms, &envelope, &mut events)
+                }
+                Ok(envelope) => Err(Rejection::UnsupportedVersion(envelope.schema)),
+                Err(_) => Err(Rejection::UnsupportedVersion(0)),
+            };
+            applied.replies.push(codec::encode(&result));
+        }
+        applied.rows = rows_of(&events);
+        // Under the lock: who reads the state at an index finds every later event still to come.
+        self.feed.publish(batch.index, events);
+        applied
+    }
+
+    fn digest(&self) -> u64 {
+        self.state.read().digest()
+    }
+
+    fn snapshot(&mut self) -> SnapshotWriter {
+        let captured = self.state.read().capture();
+        Box::new(move |to| captured.write(to))
+    }
+
+    fn restore(&mut self, from: &mut dyn Read) -> io::Result<()> {
+        *self.state.write() = State::read(from)?;
+        Ok(())
+    }
+
+    fn restored_at(&mut self, index: u64) {
+        self.feed.restored_at(index);
+    }
+}
+
+/// The rows that events leave behind: entries, and the last view of what is closed.
+fn rows_of(events: &[TenantEvent]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for TenantEvent { tenant, event } in events {
+        match event {
+            Event::Entry(entry) => rows.push(Row {
+                table: ENTRIES,
+                key: entry_key(*tenant, entry.conversation, entry.seq),
+                value: Some(seal(entry)),
+            }),
+            Event::Conversation(view) if view.phase == Phase::Closed => rows.push(Row {
+                table: CLOSED,
+                key: conversation_key(*tenant, view.conversation),
+                value: Some(seal(view)),
+            }),
+            _ => {}
+        }
+    }
+    rows
+}
+
+/// Key of a closed conversation; a prefix of the keys of its entries.
+pub fn conversation_key(tenant: TenantId, conversation: ConversationId) -> Vec<u8> {
+    let mut key = Vec::with_capacity(40);
+    key.extend_from_slice(&tenant.0.to_be_bytes());
+    key.extend_from_slice(&conversation.0.to_be_bytes());
+    key
+}
+
+/// Key of an entry.
+pub fn entry_key(tenant: TenantId, conversation: ConversationId, seq: Seq) -> Vec<u8> {
+    let mut key = conversation_key(tenant, conversation);
+    key.extend_from_slice(&seq.to_be_bytes());
+    key
+}
+
+fn seal<T: serde::Serialize>(value: &T) -> Bytes {
+    let body = codec::encode(value);
+    let mut row = BytesMut::with_capacity(body.len() + 6);
+    row.put_u16(ROW_SCHEMA);
+    row.put_u32(PLAIN);
+    row.put(body);
+    row.freeze()
+}
+
+fn open<T: serde::de::DeserializeOwned>(row: &[u8]) -> io::Result<T> {
+    match row.split_at_checked(6) {
+        Some((head, body)) if *head == [0, ROW_SCHEMA as u8, 0, 0, 0, PLAIN as u8] => {
+            codec::decode(body, cluster::limits::ROW_VALUE_MAX_BYTES).map_err(io::Error::other)
+        }
+        _ => Err(io::Error::other("a row of an unknown format")),
+    }
+}
+
+/// An entry from its row.
+pub fn open_entry(row: &[u8]) -> io::Result<Entry> {
+    open(row)
+}
+
+/// A closed conversation from its row.
+pub fn open_view(row: &[u8]) -> io::Result<ConversationView> {
+    open(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use routing::event::EntryKind;
+
+    #[test]
+    fn rows_open_again_and_refuse_what_they_are_not() {
+        let entry = Entry {
+            conversation: ConversationId(7),
+            seq: 3,
+            prev_for_customer: 2,
+            at_ms: 11,
+            kind: EntryKind::Paused,
+        };
+        assert_eq!(open_entry(&seal(&entry)).unwrap(), entry);
+        assert!(open_entry(&[9, 9, 9]).is_err());
+        assert!(open_entry(&[0, 2, 0, 0, 0, 0, 1]).is_err());
+    }
+
+    #[test]
+    fn keys_sort_by_seq() {
+        let key = |seq| entry_key(TenantId(1), ConversationId(2), seq);
+        assert!(key(255) < key(256));
+        assert!(key(1).starts_with(&conversation_key(TenantId(1), ConversationId(2))));
+    }
+}

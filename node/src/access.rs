@@ -285,6 +285,7 @@ mod tests {
             read: Vec::new(),
             disposition: None,
             explanation: None,
+            disposition: None,
         }
     }
 

@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use cluster::status::ClusterStatus;
 use cluster::transport::NodeId;
 use cluster::transport::certificates;
 use serde_json::{Value, json};
+
+use crate::api::admin::cluster::StatusBody;
 
 /// How to make a local cluster.
 #[derive(Clone, Debug)]
@@ -162,6 +164,8 @@ filter = "{log}"
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
+            // Ctrl-C in the terminal is for this process, which then stops its nodes in its own time.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("{} did not start", self.options.binary.display()))?;
         self.node_mut(id)?.child = Some(child);
@@ -278,7 +282,7 @@ filter = "{log}"
     }
 
     /// A node's view of the cluster.
-    pub async fn status(&self, id: u64) -> Result<ClusterStatus> {
+    pub async fn status(&self, id: u64) -> Result<StatusBody> {
         let status = self
             .admin(id, reqwest::Method::GET, "/v1/admin/cluster/status", None)
             .await?;

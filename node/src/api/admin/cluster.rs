@@ -126,7 +126,7 @@ pub async fn init(
 }
 
 /// The cluster, as one node sees it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StatusBody {
     /// The node that answers.
     pub node: u64,
@@ -143,7 +143,7 @@ pub struct StatusBody {
 }
 
 /// A replica.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ShardBody {
     /// The shard; 0 is the directory.
     pub shard: u32,

@@ -20,10 +20,18 @@ compile_error!(
     "build with --cfg tokio_unstable: .cargo/config.toml sets it for the whole workspace"
 );
 
+mod clock;
 pub mod codec;
 pub mod config;
+pub mod environment;
 pub mod error;
+mod failover;
+mod identity;
 pub mod limits;
+mod membership;
+mod proposer;
+mod raft;
+mod shard;
 pub mod shards;
 pub mod state_machine;
 pub mod status;

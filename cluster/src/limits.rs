@@ -28,6 +28,14 @@ pub const HELLO_MAX_BYTES: usize = 1 << 10;
 pub const HANDSHAKES_MAX: usize = 128;
 /// Connections accepted from other nodes.
 pub const INBOUND_MAX: usize = 1_024;
+/// Entries read for one append frame, in bytes (the last one may go beyond).
+pub const READ_MAX_BYTES: usize = 1 << 20;
+/// Commands that wait in a proposer, in bytes.
+pub const PROPOSER_QUEUE_BYTES: usize = 64 << 20;
+/// Appends of one shard that are on their way to one follower.
+pub const APPENDS_IN_FLIGHT: usize = 32;
+/// Appends of one shard from one leader that wait for the raft core.
+pub const APPEND_LANE: usize = 128;
 /// One chunk of a snapshot in transfer, in bytes.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 /// One value in the row store, in bytes: above it sled 0.34 would use blobs, which it never syncs.
@@ -53,6 +61,8 @@ pub const CLOCK_SKEW_MAX_MS: u64 = 500;
 
 const _: () = assert!(COMMAND_MAX_BYTES <= BATCH_MAX_BYTES);
 const _: () = assert!(BATCH_MAX_BYTES * 4 < FRAME_MAX_BYTES);
+const _: () = assert!(READ_MAX_BYTES + 2 * BATCH_MAX_BYTES < FRAME_MAX_BYTES);
+const _: () = assert!(APPENDS_IN_FLIGHT < APPEND_LANE);
 const _: () = assert!(SNAPSHOT_CHUNK_BYTES * 2 < FRAME_MAX_BYTES);
 const _: () = assert!(FRAME_MAX_BYTES <= LINK_QUEUE_BYTES && FRAME_MAX_BYTES <= LINK_CALLS_MAX_BYTES);
 const _: () = assert!(HELLO_MAX_BYTES < FRAME_MAX_BYTES);

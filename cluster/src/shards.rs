@@ -1,20 +1,44 @@
 //! All shards of one node: opening them, proposing to them, reading from them, moving them.
 
+mod founding;
+mod gauges;
+mod router;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::watch;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use self::router::Router;
+use crate::clock::WallClock;
 use crate::config::Config;
+use crate::environment::{Blocking, Environment, Links, OpenLog, OpenSnapshots};
 use crate::error::{InitError, MembershipError, ProposeError, ReadError, StartError};
+use crate::identity::Identity;
+use crate::raft::frames::{ChangeAnswer, ChangeFrame, ProposeAnswer, ProposeFrame, ReadAnswer, kind, pack, unpack};
+use crate::raft::settings;
+use crate::shard::{Parts, Replica};
 use crate::state_machine::{ShardId, StateMachineFactory};
 use crate::status::{ClusterId, ClusterStatus, Leadership};
 use crate::storage::RowStore;
-use crate::transport::{CallError, NodeId, PeerAddress};
+use crate::transport::{CallError, NodeId, PeerAddress, Purpose, Transport};
+
+/// Between two attempts while a shard has no leader.
+const RETRY: Duration = Duration::from_millis(20);
+/// For all steps of one shard's membership change, the learner's catching up included.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(120);
+/// For handing over one leadership.
+const HAND_OVER_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Takes the user's own frames from other nodes (and from this one). Kinds are 1000 and above.
 #[async_trait]
@@ -51,8 +75,144 @@ pub struct Shards {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    config: Config,
+pub(crate) struct Inner {
+    pub(crate) node: NodeId,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) tasks: TaskTracker,
+    settings: Arc<openraft::Config>,
+    factory: StateMachineFactory,
+    service: Arc<dyn Service>,
+    links: Box<dyn Links>,
+    identity: Identity,
+    open_log: OpenLog,
+    open_snapshots: OpenSnapshots,
+    rows: Arc<dyn RowStore>,
+    wall_clock: WallClock,
+    blocking: Blocking,
+    replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
+    /// One replica is opened at a time.
+    opening: tokio::sync::Mutex<()>,
+    /// Nodes that are being added and are in no membership yet.
+    joining: Mutex<BTreeMap<NodeId, PeerAddress>>,
+    members_changed: Arc<Notify>,
+    streams: Arc<AtomicU64>,
+    stop: CancellationToken,
+}
+
+impl Inner {
+    pub(crate) fn replicas(&self) -> Vec<Arc<Replica>> {
+        self.replicas.read().values().cloned().collect()
+    }
+
+    fn replica(&self, shard: ShardId) -> Option<Arc<Replica>> {
+        self.replicas.read().get(&shard).cloned()
+    }
+
+    /// Opens a replica of `shard` on this node, unless it is open.
+    async fn open(&self, shard: ShardId) -> Result<(), StartError> {
+        let _one_at_a_time = self.opening.lock().await;
+        if self.stop.is_cancelled() || self.replicas.read().contains_key(&shard) {
+            return Ok(());
+        }
+        let replica = Replica::open(Parts {
+            shard,
+            settings: self.settings.clone(),
+            engine: (self.open_log)(shard)?,
+            snapshots: (self.open_snapshots)(shard)?,
+            rows: self.rows.clone(),
+            transport: self.transport.clone(),
+            user: (self.factory)(shard),
+            wall_clock: self.wall_clock.clone(),
+            blocking: self.blocking,
+            streams: self.streams.clone(),
+            tasks: self.tasks.clone(),
+            stop: self.stop.child_token(),
+            members_changed: self.members_changed.clone(),
+        })
+        .await?;
+        self.replicas.write().insert(shard, replica);
+        Ok(())
+    }
+
+    /// The node to ask for `shard`'s leader: the leader if it is known here, else any other node in turn.
+    fn ask(&self, shard: ShardId, hint: Option<NodeId>, attempt: usize) -> Option<NodeId> {
+        match self.replica(shard) {
+            Some(replica) => replica.leader().or(hint),
+            None => hint.or_else(|| {
+                let nodes = self.identity.get()?.nodes;
+                let others: Vec<_> = nodes.into_keys().filter(|&node| node != self.node).collect();
+                others.get(attempt % others.len().max(1)).copied()
+            }),
+        }
+    }
+
+    /// Until the shard's leader changes, or a moment has passed.
+    async fn wait_for_leader(&self, shard: ShardId, deadline: Instant) {
+        let until = deadline.min(Instant::now() + RETRY);
+        match self.replica(shard) {
+            Some(replica) => {
+                let mut leadership = replica.leadership.subscribe();
+                let _ = tokio::time::timeout_at(until, leadership.changed()).await;
+            }
+            None => tokio::time::sleep_until(until).await,
+        }
+    }
+
+    async fn propose_once(&self, to: NodeId, shard: ShardId, frame: ProposeFrame, deadline: Instant) -> ProposeAnswer {
+        if to == self.node {
+            return match self.replica(shard) {
+                Some(replica) => replica.propose(frame.group, frame.lane, frame.command, deadline).await,
+                None => ProposeAnswer::NotLeader(None),
+            };
+        }
+        let left = deadline.duration_since(Instant::now());
+        let frame = ProposeFrame { deadline_ms: left.as_millis() as u64, ..frame };
+        match self.transport.call(to, Purpose::Commands, kind::PROPOSE, pack(shard, &frame), left).await {
+            Ok(body) => unpack(&body).map_or(ProposeAnswer::Unknown, |(_, answer)| answer),
+            Err(CallError::OutcomeUnknown(..)) => ProposeAnswer::Unknown,
+            Err(CallError::Busy(_)) => ProposeAnswer::Overloaded { retry_after_ms: 100 },
+            Err(CallError::Refused(_) | CallError::Unreachable(..)) => ProposeAnswer::NotLeader(None),
+        }
+    }
+
+    async fn read_once(&self, to: NodeId, shard: ShardId, deadline: Instant) -> ReadAnswer {
+        if to == self.node {
+            return match self.replica(shard) {
+                Some(replica) => replica.read_index(deadline).await,
+                None => ReadAnswer::NotLeader(None),
+            };
+        }
+        let left = deadline.duration_since(Instant::now());
+        let body = pack(shard, &(left.as_millis() as u64));
+        match self.transport.call(to, Purpose::Commands, kind::READ_INDEX, body, left).await {
+            Ok(body) => unpack(&body).map_or(ReadAnswer::NotLeader(None), |(_, answer)| answer),
+            Err(_) => ReadAnswer::NotLeader(None),
+        }
+    }
+
+    async fn change_once(&self, to: NodeId, shard: ShardId, step: ChangeFrame, deadline: Instant) -> ChangeAnswer {
+        if to == self.node {
+            return self.change_here(shard, step).await;
+        }
+        let left = deadline.duration_since(Instant::now()).min(Duration::from_secs(15));
+        match self.transport.call(to, Purpose::Commands, kind::CHANGE, pack(shard, &step), left).await {
+            Ok(body) => unpack(&body).map_or(ChangeAnswer::NotLeader(None), |(_, answer)| answer),
+            Err(error) => ChangeAnswer::Failed(error.to_string()),
+        }
+    }
+
+    /// A membership step, if this node leads the shard.
+    async fn change_here(&self, shard: ShardId, step: ChangeFrame) -> ChangeAnswer {
+        let Some(replica) = self.replica(shard) else {
+            return ChangeAnswer::NotLeader(None);
+        };
+        if let ChangeFrame::AddLearner(new, address) = &step {
+            // The link must be there before openraft replicates over it.
+            self.joining.lock().insert(*new, address.clone());
+            self.refresh_peers();
+        }
+        replica.change(self.node, step).await
+    }
 }
 
 impl Shards {
@@ -62,25 +222,75 @@ impl Shards {
         factory: StateMachineFactory,
         service: Arc<dyn Service>,
     ) -> Result<Self, StartError> {
-        let _ = (factory, service);
-        Ok(Self {
-            inner: Arc::new(Inner { config }),
-        })
+        let environment = Environment::open(&config)?;
+        Self::start_in(config, factory, service, environment).await
+    }
+
+    /// Like [`Self::start`], on the disk, links and clocks of `environment`.
+    pub async fn start_in(
+        config: Config,
+        factory: StateMachineFactory,
+        service: Arc<dyn Service>,
+        environment: Environment,
+    ) -> Result<Self, StartError> {
+        let settings = settings(&config, environment.leader_restore)?;
+        let identity = Identity::load(environment.identity)?;
+        let known = identity.get();
+        if let Some(known) = known.as_ref().filter(|known| known.node != config.node) {
+            let (node, disk) = (config.node, known.node);
+            return Err(StartError::Config(format!("this is node {node}, but the data folder belongs to node {disk}")));
+        }
+        let router = Arc::new(Router::default());
+        let links = (environment.connect)(router.clone())?;
+        let inner = Arc::new(Inner {
+            node: config.node,
+            transport: links.transport(),
+            tasks: TaskTracker::new(),
+            settings,
+            factory,
+            service,
+            links,
+            identity,
+            open_log: environment.open_log,
+            open_snapshots: environment.open_snapshots,
+            rows: environment.rows,
+            wall_clock: environment.wall_clock,
+            blocking: environment.blocking,
+            replicas: RwLock::default(),
+            opening: tokio::sync::Mutex::default(),
+            joining: Mutex::default(),
+            members_changed: Arc::default(),
+            streams: Arc::default(),
+            stop: CancellationToken::new(),
+        });
+        router.bind(&inner);
+        let shards = Self { inner };
+        if let Some(known) = known {
+            if let Err(error) = shards.inner.join(known).await {
+                shards.stop().await;
+                return Err(error);
+            }
+        }
+        let inner = &shards.inner;
+        inner.tasks.spawn(crate::failover::watch(inner.clone(), inner.stop.child_token()));
+        inner.tasks.spawn(router::keep_peers(inner.clone(), inner.stop.child_token()));
+        inner.tasks.spawn(gauges::watch_skew(inner.clone(), inner.stop.child_token()));
+        Ok(shards)
     }
 
     /// This node.
     pub fn node(&self) -> NodeId {
-        self.inner.config.node
+        self.inner.node
     }
 
     /// The cluster that this node belongs to; `None` before `init` or joining.
     pub fn cluster_id(&self) -> Option<ClusterId> {
-        None
+        self.inner.identity.get().map(|known| known.cluster)
     }
 
     /// The node's rows.
     pub fn rows(&self) -> Arc<dyn RowStore> {
-        unreachable!("rows come with the first landing of the engine")
+        self.inner.rows.clone()
     }
 
     /// Makes a cluster of `nodes` (this one included) with shards `0..=shard_count`, and waits until each has a
@@ -90,13 +300,12 @@ impl Shards {
         nodes: BTreeMap<NodeId, PeerAddress>,
         shard_count: u32,
     ) -> Result<ClusterId, InitError> {
-        let _ = (nodes, shard_count);
-        Err(InitError::NoLeader(ShardId(0)))
+        self.inner.found(nodes, shard_count).await
     }
 
     /// Shards with a replica on this node.
     pub fn local_shards(&self) -> Vec<ShardId> {
-        Vec::new()
+        self.inner.replicas.read().keys().copied().collect()
     }
 
     /// Proposes a command and waits until it is applied. Any node takes it and forwards it to the leader, one hop.
@@ -109,27 +318,70 @@ impl Shards {
         command: Bytes,
         deadline: Duration,
     ) -> Result<Proposed, ProposeError> {
-        let _ = (group, lane, command, deadline);
+        let deadline = Instant::now() + deadline;
+        let mut hint = None;
+        for attempt in 0.. {
+            if self.inner.stop.is_cancelled() {
+                return Err(ProposeError::Stopped);
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            let answer = match self.inner.ask(shard, hint, attempt) {
+                Some(to) => {
+                    let frame = ProposeFrame { group, lane, command: command.clone(), deadline_ms: 0 };
+                    self.inner.propose_once(to, shard, frame, deadline).await
+                }
+                None => ProposeAnswer::NotLeader(None),
+            };
+            match answer {
+                ProposeAnswer::Done(proposed) => return Ok(proposed),
+                ProposeAnswer::Overloaded { retry_after_ms } => return Err(ProposeError::Overloaded { retry_after_ms }),
+                ProposeAnswer::Unknown => return Err(ProposeError::OutcomeUnknown),
+                ProposeAnswer::TooLarge => return Err(ProposeError::TooLarge),
+                // Certainly not proposed: try again where the leader is, or when there is one.
+                ProposeAnswer::NotLeader(leader) => hint = leader,
+            }
+            self.inner.wait_for_leader(shard, deadline).await;
+        }
         Err(ProposeError::NoLeader(shard))
     }
 
     /// Waits until the local replica has applied everything acknowledged before this call, by the leader's
     /// ReadIndex; returns that index. What is then read from the local state is linearizable.
     pub async fn read_barrier(&self, shard: ShardId, deadline: Duration) -> Result<u64, ReadError> {
-        let _ = deadline;
+        let deadline = Instant::now() + deadline;
+        let replica = self.inner.replica(shard).ok_or(ReadError::NoReplica(shard))?;
+        let mut hint = None;
+        for attempt in 0.. {
+            if self.inner.stop.is_cancelled() {
+                return Err(ReadError::Stopped);
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            let answer = match self.inner.ask(shard, hint, attempt) {
+                Some(to) => self.inner.read_once(to, shard, deadline).await,
+                None => ReadAnswer::NotLeader(None),
+            };
+            match answer {
+                ReadAnswer::Index(index) if replica.wait_applied(index, deadline).await => return Ok(index),
+                ReadAnswer::Index(_) => return Err(ReadError::Lagging(shard)),
+                ReadAnswer::NotLeader(leader) => hint = leader,
+            }
+            self.inner.wait_for_leader(shard, deadline).await;
+        }
         Err(ReadError::NoLeader(shard))
     }
 
     /// Changes with every leader or term; `None` when this node has no replica of the shard.
     pub fn leadership(&self, shard: ShardId) -> Option<watch::Receiver<Leadership>> {
-        let _ = shard;
-        None
+        self.inner.replica(shard).map(|replica| replica.leadership.subscribe())
     }
 
     /// The stamp that the shard would give now, Unix milliseconds; meaningful on its leader.
     pub fn now_ms(&self, shard: ShardId) -> u64 {
-        let _ = shard;
-        0
+        self.inner.replica(shard).map_or_else(|| (self.inner.wall_clock)(), |replica| replica.clock.now_ms())
     }
 
     /// Calls the [`Service`] of a node (kinds from 1000). A call to this node does not leave it.
@@ -140,57 +392,104 @@ impl Shards {
         body: Bytes,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        let _ = (kind, body, deadline);
-        Box::pin(async move { Err(CallError::Refused(to)) })
+        if to != self.inner.node {
+            return self.inner.transport.call(to, Purpose::Commands, kind, body, deadline);
+        }
+        let service = self.inner.service.clone();
+        async move {
+            let answer = tokio::time::timeout(deadline, service.call(to, kind, body)).await;
+            answer.map_err(|_| CallError::OutcomeUnknown(to, "deadline passed".into()))
+        }
+        .boxed()
     }
 
     /// Sends a frame to the [`Service`] of a node, on the link for fan-out.
     pub fn send(&self, to: NodeId, kind: u16, body: Bytes) -> Result<(), CallError> {
-        let _ = (kind, body);
-        Err(CallError::Refused(to))
+        if to == self.inner.node {
+            self.inner.service.deliver(to, kind, body);
+            return Ok(());
+        }
+        self.inner.transport.send(to, Purpose::FanOut, kind, body)
     }
 
     /// What this node knows about itself and its replicas.
     pub fn status(&self) -> ClusterStatus {
+        let known = self.inner.identity.get();
         ClusterStatus {
             node: self.node(),
-            cluster: self.cluster_id(),
-            nodes: BTreeMap::new(),
-            shards: Vec::new(),
+            cluster: known.as_ref().map(|known| known.cluster),
+            nodes: known.map(|known| known.nodes).unwrap_or_default(),
+            shards: self.inner.replicas().iter().map(|replica| replica.status()).collect(),
         }
     }
 
     /// Refreshes the gauges of the shards; call it now and then, and before a scrape.
-    pub fn report_metrics(&self) {}
+    pub fn report_metrics(&self) {
+        gauges::report(&self.inner);
+    }
 
     /// Makes `node` a voter of every shard: learner, caught up, voter, one shard and one step at a time. Any node may
     /// be asked. The new node must run with an empty disk (or with this cluster's id).
-    pub async fn add_node(
-        &self,
-        node: NodeId,
-        address: PeerAddress,
-    ) -> Result<(), MembershipError> {
-        let _ = (node, address);
-        Err(MembershipError::Stopped)
+    pub async fn add_node(&self, node: NodeId, address: PeerAddress) -> Result<(), MembershipError> {
+        self.inner.add_node(node, address).await
     }
 
     /// Takes `node` out of every shard, after handing over its leaderships. Refuses what puts a quorum at risk.
     pub async fn remove_node(&self, node: NodeId) -> Result<(), MembershipError> {
-        let _ = node;
-        Err(MembershipError::Stopped)
+        let known = self.inner.identity.get().ok_or(MembershipError::Stopped)?;
+        for shard in known.shards {
+            self.inner.change(shard, ChangeFrame::Remove(node)).await?;
+        }
+        Ok(())
     }
 
     /// Hands a shard's leadership to another voter.
     pub async fn transfer_leader(&self, shard: ShardId, to: NodeId) -> Result<(), MembershipError> {
-        let _ = to;
-        Err(MembershipError::NoLeader(shard))
+        self.inner.change(shard, ChangeFrame::Transfer(to)).await
     }
 
-    /// Hands over every leadership that this node has, for a drain.
+    /// Hands over every leadership that this node has, for a drain. Tries every shard; the last failure is told.
     pub async fn hand_over_all(&self) -> Result<(), MembershipError> {
-        Ok(())
+        let mut result = Ok(());
+        for replica in self.inner.replicas() {
+            if replica.leader() != Some(self.inner.node) {
+                continue;
+            }
+            let deadline = Instant::now() + HAND_OVER_DEADLINE;
+            let mut done = false;
+            for to in replica.successors() {
+                done = replica.hand_over(to, deadline).await;
+                if done || Instant::now() >= deadline {
+                    break;
+                }
+            }
+            if !done {
+                result = Err(MembershipError::Timeout(replica.shard, "nobody took over".into()));
+            }
+        }
+        result
     }
 
-    /// Stops: says goodbye on the links, stops the shards, flushes, closes.
-    pub async fn stop(&self) {}
+    /// Stops: says goodbye on the links, stops the shards, flushes, closes. Everything can be opened again once the
+    /// last clone of this value is dropped.
+    pub async fn stop(&self) {
+        let inner = &self.inner;
+        inner.stop.cancel();
+        inner.links.stop().await;
+        let _nothing_opens = inner.opening.lock().await;
+        let replicas = std::mem::take(&mut *inner.replicas.write());
+        for replica in replicas.values() {
+            replica.stop().await;
+            let (rows, shard, index) = (inner.rows.clone(), replica.shard, replica.mark.borrow().index);
+            let flushed = inner.blocking.run(move || rows.barrier(shard, index)).await.and_then(|flushed| flushed);
+            if let Err(error) = flushed {
+                tracing::warn!(%shard, %error, "rows were not flushed; they will be made again from the log");
+            }
+        }
+        drop(replicas);
+        inner.tasks.close();
+        if tokio::time::timeout(Duration::from_secs(5), inner.tasks.wait()).await.is_err() {
+            tracing::warn!("some tasks did not end in time");
+        }
+    }
 }

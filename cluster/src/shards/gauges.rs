@@ -1,0 +1,92 @@
+//! Gauges of the shards, and the watch over this node's clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::gauge;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{HAND_OVER_DEADLINE, Inner};
+use crate::clock::skew_ms;
+use crate::limits::CLOCK_SKEW_MAX_MS;
+use crate::raft::frames::{kind, pack, unpack};
+use crate::state_machine::ShardId;
+use crate::status::Role;
+use crate::transport::Purpose;
+
+/// Between two looks at the peers' clocks.
+const SKEW_INTERVAL: Duration = Duration::from_secs(2);
+/// A leader acts when it was off so many times in a row.
+const SKEW_STRIKES: u32 = 3;
+
+pub(super) fn report(inner: &Inner) {
+    for replica in inner.replicas() {
+        let status = replica.status();
+        let shard = status.shard.to_string();
+        let set = |name: &'static str, value: u64| gauge!(name, "shard" => shard.clone()).set(value as f64);
+        set("kaiwa_raft_is_leader", (status.role == Role::Leader).into());
+        set("kaiwa_raft_has_leader", status.leader.is_some().into());
+        set("kaiwa_raft_term", status.term);
+        set("kaiwa_raft_last_log_index", status.last_index);
+        set("kaiwa_raft_commit_index", status.commit_index);
+        set("kaiwa_raft_applied_index", status.applied_index);
+        set("kaiwa_raft_snapshot_index", status.snapshot_index);
+        set("kaiwa_raft_purged_index", status.purged_index);
+        set("kaiwa_raft_proposals_pending", status.pending);
+        set("kaiwa_raft_voters", status.voters.len() as u64);
+        set("kaiwa_raft_learners", status.learners.len() as u64);
+        for (peer, progress) in status.peers {
+            gauge!("kaiwa_raft_replication_lag_entries", "shard" => shard.clone(), "peer" => peer.to_string())
+                .set(progress.lag as f64);
+        }
+    }
+}
+
+/// Hands leadership over when this node's clock is off from the median of the cluster's, until `stop`.
+pub(super) async fn watch_skew(inner: Arc<Inner>, stop: CancellationToken) {
+    let mut strikes = 0;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SKEW_INTERVAL) => {}
+        }
+        let led: Vec<_> = inner.replicas().into_iter().filter(|replica| replica.leader() == Some(inner.node)).collect();
+        if led.is_empty() {
+            strikes = 0;
+            continue;
+        }
+        let others = peer_clocks(&inner).await;
+        let worst = led.iter().map(|replica| skew_ms(replica.clock.now_ms(), &others)).max_by_key(|skew| skew.abs());
+        let skew = worst.unwrap_or(0);
+        gauge!("kaiwa_raft_clock_skew_seconds").set(skew as f64 / 1000.0);
+        strikes = if skew.unsigned_abs() > CLOCK_SKEW_MAX_MS { strikes + 1 } else { 0 };
+        if strikes >= SKEW_STRIKES {
+            tracing::error!(skew_ms = skew, "this node's clock is off: leaderships are handed over");
+            for replica in led {
+                if let Some(&to) = replica.successors().first() {
+                    replica.hand_over(to, Instant::now() + HAND_OVER_DEADLINE).await;
+                }
+            }
+            strikes = 0;
+        }
+    }
+}
+
+/// The wall clocks of the peers, each as of now.
+async fn peer_clocks(inner: &Inner) -> Vec<u64> {
+    let peers = inner.identity.get().map(|known| known.nodes).unwrap_or_default();
+    let asked = peers.into_keys().filter(|&peer| peer != inner.node).map(|peer| async move {
+        let started = Instant::now();
+        let body = pack(ShardId(0), &());
+        let answer = inner.transport.call(peer, Purpose::Raft, kind::TIME, body, Duration::from_secs(1)).await.ok()?;
+        let round_trip = started.elapsed();
+        metrics::histogram!("kaiwa_raft_peer_rtt_seconds", "peer" => peer.to_string()).record(round_trip.as_secs_f64());
+        let (_, there) = unpack::<u64>(&answer)?;
+        Some((there, started + round_trip / 2))
+    });
+    let answers: Vec<_> = futures::future::join_all(asked).await.into_iter().flatten().collect();
+    let now = Instant::now();
+    answers.into_iter().map(|(there, at)| there + now.duration_since(at).as_millis() as u64).collect()
+}

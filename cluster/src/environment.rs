@@ -1,5 +1,7 @@
 //! What a node's shards run on. The real thing is made by [`Environment::open`]; a simulation brings its own.
 
+mod disk;
+
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 

@@ -130,7 +130,8 @@ impl Replica {
                 changed = mark.changed(), if waits_for_first_entry => if changed.is_err() { break },
             }
         }
-        self.lead_or_follow(Leadership { leader: None, ..*self.leadership.borrow() });
+        let last = *self.leadership.borrow();
+        self.lead_or_follow(Leadership { leader: None, ready: false, ..last });
     }
 
     fn lead_or_follow(&self, now: Leadership) {

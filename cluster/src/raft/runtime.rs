@@ -23,6 +23,7 @@ thread_local! {
 }
 
 /// From now on this thread's randomness (election timeouts) follows from `seed`.
+#[allow(dead_code, reason = "for the simulation")]
 pub(crate) fn seed_this_thread(seed: u64) {
     SEED.set(Some(seed));
 }

@@ -1,0 +1,149 @@
+//! Three real nodes in one process: links over loopback TCP, logs and rows on disk.
+
+#[path = "three_nodes/harness.rs"]
+mod harness;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::error::MembershipError;
+use cluster::state_machine::ShardId;
+use cluster::transport::NodeId;
+
+use harness::{Cluster, propose, propose_surely};
+
+const SHARD: ShardId = ShardId(1);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_takes_commands_and_reads_are_linearizable() {
+    let mut cluster = Cluster::start(1, 1_000).await;
+    let mut acked = Vec::new();
+    for round in 0..30 {
+        let node = round % 3 + 1;
+        let command = format!("c{round}");
+        let proposed = propose(&cluster.shards(node), SHARD, &command).await.unwrap();
+        acked.push(command.clone());
+        assert_eq!(proposed.reply, Bytes::from(acked.len().to_string()));
+        // Another node, at once: its barrier must show what was just acknowledged.
+        let reader = cluster.shards((round + 1) % 3 + 1);
+        let index = reader.read_barrier(SHARD, Duration::from_secs(5)).await.unwrap();
+        assert!(index >= proposed.index);
+        assert!(reader.rows().get(SHARD, 1, command.as_bytes()).unwrap().is_some());
+    }
+    let echoed = cluster.shards(1).call(NodeId(2), 1_000, Bytes::from_static(b"hi"), Duration::from_secs(5)).await;
+    assert_eq!(echoed.unwrap(), "1:1000:hi");
+    cluster.assert_equal(SHARD, &[1, 2, 3], &acked).await;
+    for node in 1..=3 {
+        cluster.close(node).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_nodes_restart_from_disk() {
+    let mut cluster = Cluster::start(2, 40).await;
+    let mut acked = Vec::new();
+    for round in 0..100 {
+        let command = format!("c{round}");
+        propose_surely(&cluster.shards(1), SHARD, &command).await;
+        acked.push(command);
+    }
+    let before = cluster.shards(1).cluster_id();
+    for node in 1..=3 {
+        cluster.close(node).await;
+    }
+    for node in 1..=3 {
+        cluster.open(node).await;
+    }
+    cluster.leader(SHARD).await;
+    cluster.leader(ShardId(0)).await;
+    assert_eq!(cluster.shards(1).cluster_id(), before);
+    propose_surely(&cluster.shards(2), SHARD, "after").await;
+    acked.push("after".into());
+    cluster.assert_equal(SHARD, &[1, 2, 3], &acked).await;
+    assert!(cluster.status(1, SHARD).snapshot_index > 0, "no snapshot was taken");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_away_catches_up_by_log_and_by_snapshot() {
+    let mut cluster = Cluster::start(1, 50).await;
+    let mut acked = Vec::new();
+    let next = |acked: &mut Vec<String>| {
+        acked.push(format!("c{}", acked.len()));
+        acked.last().unwrap().clone()
+    };
+    propose_surely(&cluster.shards(1), SHARD, &next(&mut acked)).await;
+    // A few entries: they are still in the leader's log.
+    cluster.close(3).await;
+    for _ in 0..5 {
+        propose_surely(&cluster.shards(1), SHARD, &next(&mut acked)).await;
+    }
+    cluster.open(3).await;
+    cluster.assert_equal(SHARD, &[1, 2, 3], &acked).await;
+    // Many: the leader has purged them, so state and rows come as a snapshot.
+    cluster.close(3).await;
+    for _ in 0..300 {
+        propose_surely(&cluster.shards(1), SHARD, &next(&mut acked)).await;
+    }
+    let lacks = acked.len() as u64 / 2;
+    cluster.wait("the log to be purged", || (cluster.status(1, SHARD).purged_index > lacks).then_some(())).await;
+    cluster.open(3).await;
+    cluster.assert_equal(SHARD, &[1, 2, 3], &acked).await;
+    assert!(cluster.status(3, SHARD).snapshot_index > lacks);
+    // And what came as a snapshot is still there after a restart.
+    cluster.close(3).await;
+    cluster.open(3).await;
+    cluster.assert_equal(SHARD, &[1, 2, 3], &acked).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_is_handed_over() {
+    let cluster = Cluster::start(2, 1_000).await;
+    for to in [2, 3, 1, 3] {
+        cluster.shards(1).transfer_leader(SHARD, NodeId(to)).await.unwrap();
+        assert_eq!(cluster.leader(SHARD).await, to);
+        propose(&cluster.shards(2), SHARD, &format!("to{to}")).await.unwrap();
+    }
+    cluster.shards(3).hand_over_all().await.unwrap();
+    for shard in [0, 1, 2].map(ShardId) {
+        assert_ne!(cluster.leader(shard).await, 3);
+    }
+    let unknown = cluster.shards(1).transfer_leader(SHARD, NodeId(9)).await;
+    assert_eq!(unknown, Err(MembershipError::UnknownNode(NodeId(9))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fourth_node_joins_and_the_first_leaves_under_traffic() {
+    let mut cluster = Cluster::start(1, 100).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let traffic = {
+        let (shards, stop) = (cluster.shards(2), stop.clone());
+        tokio::spawn(async move {
+            let mut acked = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let command = format!("t{}", acked.len());
+                propose_surely(&shards, SHARD, &command).await;
+                acked.push(command);
+            }
+            acked
+        })
+    };
+    let refused = cluster.shards(3).remove_node(NodeId(1)).await;
+    assert!(matches!(refused, Err(MembershipError::QuorumAtRisk { .. })), "{refused:?}");
+    cluster.add_config(4);
+    cluster.open(4).await;
+    let address = cluster.addresses()[&NodeId(4)].clone();
+    cluster.shards(2).add_node(NodeId(4), address).await.unwrap();
+    assert_eq!(cluster.status(2, SHARD).voters, [1, 2, 3, 4].map(NodeId));
+    cluster.shards(3).remove_node(NodeId(1)).await.unwrap();
+    cluster.close(1).await;
+    let left = |node| cluster.status(node, SHARD).voters == [2, 3, 4].map(NodeId);
+    cluster.wait("the new membership", || [2, 3, 4].into_iter().all(left).then_some(())).await;
+    stop.store(true, Ordering::Relaxed);
+    let acked = traffic.await.unwrap();
+    assert!(!acked.is_empty());
+    cluster.assert_equal(SHARD, &[2, 3, 4], &acked).await;
+    assert_eq!(cluster.shards(4).cluster_id(), cluster.shards(2).cluster_id());
+    assert!(!cluster.shards(2).status().nodes.contains_key(&NodeId(1)));
+}

@@ -27,7 +27,14 @@ pub(crate) struct ShardClock {
 impl ShardClock {
     pub(crate) fn new(wall: WallClock) -> Self {
         let time_us = wall_us(&wall);
-        Self { wall, reading: Mutex::new(Reading { at: Instant::now(), time_us, last_stamp_ms: 0 }) }
+        Self {
+            wall,
+            reading: Mutex::new(Reading {
+                at: Instant::now(),
+                time_us,
+                last_stamp_ms: 0,
+            }),
+        }
     }
 
     /// Called when this node begins to lead: takes wall time as it is, but never less than the log's last stamp.

@@ -55,7 +55,11 @@ pub(crate) async fn watch(inner: Arc<Inner>, stop: CancellationToken) {
             event = events.recv() => event,
         };
         match event {
-            Ok(LinkEvent::Down { peer, purpose: Purpose::Raft, .. }) if leads_something(&inner, peer) => {
+            Ok(LinkEvent::Down {
+                peer,
+                purpose: Purpose::Raft,
+                ..
+            }) if leads_something(&inner, peer) => {
                 let (inner, peers) = (inner.clone(), peers.clone());
                 inner.tasks.clone().spawn(async move {
                     let gone = match inner.transport.probe(peer).await {
@@ -101,7 +105,10 @@ async fn stand(replica: Arc<Replica>, node: NodeId, dead: NodeId) {
         if !metrics.vote.committed || metrics.vote.leader_id.voted_for != dead.0 {
             return;
         }
-        let voters = metrics.membership_config.voter_ids().filter(|&voter| voter != dead.0 && voter < node.0);
+        let voters = metrics
+            .membership_config
+            .voter_ids()
+            .filter(|&voter| voter != dead.0 && voter < node.0);
         (metrics.vote, voters.count() as u32)
     };
     // Not to this node: only the lease is dropped, and the votes of the others are asked for in the usual way.

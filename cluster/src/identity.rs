@@ -45,7 +45,10 @@ impl Identity {
                 Some(known)
             }
         };
-        Ok(Self { file, known: Mutex::new(known) })
+        Ok(Self {
+            file,
+            known: Mutex::new(known),
+        })
     }
 
     pub(crate) fn get(&self) -> Option<Membership> {

@@ -16,9 +16,7 @@
 //! any acknowledgement before the flush, any type of `openraft`, `raft-log` or `sled` in a public signature.
 
 #[cfg(not(tokio_unstable))]
-compile_error!(
-    "build with --cfg tokio_unstable: .cargo/config.toml sets it for the whole workspace"
-);
+compile_error!("build with --cfg tokio_unstable: .cargo/config.toml sets it for the whole workspace");
 
 mod clock;
 pub mod codec;

@@ -54,7 +54,9 @@ impl Replica {
         if self.member_sets().0.contains(&new.0) {
             return ChangeAnswer::Done;
         }
-        let at = BasicNode { addr: address.address.to_string() };
+        let at = BasicNode {
+            addr: address.address.to_string(),
+        };
         done(self.raft.add_learner(new.0, at, false).await.map(drop))
     }
 
@@ -69,7 +71,10 @@ impl Replica {
         let lag = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
-            let matched = metrics.replication.as_ref().and_then(|all| all.get(&learner.0).copied().flatten());
+            let matched = metrics
+                .replication
+                .as_ref()
+                .and_then(|all| all.get(&learner.0).copied().flatten());
             matched.map(|id| metrics.last_log_index.unwrap_or(0).saturating_sub(id.index))
         };
         match lag {
@@ -118,7 +123,9 @@ impl Replica {
             .map(|(&peer, at)| (peer, at.is_some_and(|at| at.elapsed() < recent)))
             .collect();
         let voters = metrics.membership_config.voter_ids();
-        voters.filter(|voter| *voter == metrics.id || heard.get(voter) == Some(&true)).collect()
+        voters
+            .filter(|voter| *voter == metrics.id || heard.get(voter) == Some(&true))
+            .collect()
     }
 
     async fn transfer(&self, node: NodeId, to: NodeId) -> ChangeAnswer {
@@ -145,7 +152,10 @@ impl Replica {
             return ChangeAnswer::QuorumAtRisk(reason);
         }
         let answering = self.answering_voters();
-        let successor = self.successors().into_iter().find(|voter| *voter != old && answering.contains(&voter.0));
+        let successor = self
+            .successors()
+            .into_iter()
+            .find(|voter| *voter != old && answering.contains(&voter.0));
         match successor {
             Some(to) => self.transfer(old, to).await,
             None => ChangeAnswer::QuorumAtRisk("no other voter answers".into()),

@@ -87,9 +87,15 @@ impl Queues {
     fn take_batch(&mut self, now: Instant) -> Vec<Waiting> {
         let mut batch = Vec::new();
         let mut bytes = 0;
-        let decisions_most = if self.turns.is_empty() { BATCH_MAX_COMMANDS } else { BATCH_MAX_COMMANDS / 2 };
+        let decisions_most = if self.turns.is_empty() {
+            BATCH_MAX_COMMANDS
+        } else {
+            BATCH_MAX_COMMANDS / 2
+        };
         while batch.len() < BATCH_MAX_COMMANDS && bytes < BATCH_MAX_BYTES - COMMAND_MAX_BYTES {
-            let decision = (batch.len() < decisions_most).then(|| self.decisions.pop_front()).flatten();
+            let decision = (batch.len() < decisions_most)
+                .then(|| self.decisions.pop_front())
+                .flatten();
             let next = match decision {
                 Some(waiting) => Some(waiting),
                 None => self.next_client().or_else(|| self.decisions.pop_front()),
@@ -99,7 +105,9 @@ impl Queues {
             };
             self.took(&waiting);
             if waiting.deadline <= now {
-                let _ = waiting.answer.send(ProposeAnswer::Overloaded { retry_after_ms: RETRY_AFTER_MS });
+                let _ = waiting.answer.send(ProposeAnswer::Overloaded {
+                    retry_after_ms: RETRY_AFTER_MS,
+                });
                 continue;
             }
             bytes += waiting.command.len();
@@ -126,7 +134,11 @@ pub(crate) struct Proposer {
 
 impl Proposer {
     pub(crate) fn new(shard: ShardId) -> Self {
-        Self { shard, queues: Mutex::default(), arrived: Notify::new() }
+        Self {
+            shard,
+            queues: Mutex::default(),
+            arrived: Notify::new(),
+        }
     }
 
     /// Queues a command; the answer comes when it is applied or refused.
@@ -151,9 +163,19 @@ impl Proposer {
                 Lane::Decision => PROPOSER_QUEUE,
             };
             if queues.commands >= most || queues.bytes + command.len() > PROPOSER_QUEUE_BYTES {
-                return Err(ProposeAnswer::Overloaded { retry_after_ms: RETRY_AFTER_MS });
+                return Err(ProposeAnswer::Overloaded {
+                    retry_after_ms: RETRY_AFTER_MS,
+                });
             }
-            queues.push(group, lane, Waiting { command, deadline, answer });
+            queues.push(
+                group,
+                lane,
+                Waiting {
+                    command,
+                    deadline,
+                    answer,
+                },
+            );
         }
         self.arrived.notify_one();
         Ok(answered)
@@ -257,13 +279,24 @@ mod tests {
         let later = Instant::now() + std::time::Duration::from_secs(60);
         let answers = commands
             .iter()
-            .map(|&(group, lane, bytes)| proposer.offer(group, lane, Bytes::from_static(bytes), later).ok().unwrap())
+            .map(|&(group, lane, bytes)| {
+                proposer
+                    .offer(group, lane, Bytes::from_static(bytes), later)
+                    .ok()
+                    .unwrap()
+            })
             .collect();
         (proposer, answers)
     }
 
     fn batch(proposer: &Proposer) -> Vec<Bytes> {
-        proposer.queues.lock().take_batch(Instant::now()).into_iter().map(|waiting| waiting.command).collect()
+        proposer
+            .queues
+            .lock()
+            .take_batch(Instant::now())
+            .into_iter()
+            .map(|waiting| waiting.command)
+            .collect()
     }
 
     #[tokio::test]
@@ -286,7 +319,10 @@ mod tests {
         let (proposer, _answers) = filled(&commands);
         let batch = batch(&proposer);
         assert_eq!(batch.len(), BATCH_MAX_COMMANDS);
-        assert_eq!(batch.iter().filter(|command| &command[..] == b"c").count(), BATCH_MAX_COMMANDS / 2);
+        assert_eq!(
+            batch.iter().filter(|command| &command[..] == b"c").count(),
+            BATCH_MAX_COMMANDS / 2
+        );
     }
 
     #[tokio::test]
@@ -297,9 +333,17 @@ mod tests {
         let refused = proposer.offer(2, Lane::Client, Bytes::from_static(b"x"), later);
         assert!(matches!(refused, Err(ProposeAnswer::Overloaded { .. })));
         for _ in 0..PROPOSER_RESERVED {
-            assert!(proposer.offer(2, Lane::Decision, Bytes::from_static(b"x"), later).is_ok());
+            assert!(
+                proposer
+                    .offer(2, Lane::Decision, Bytes::from_static(b"x"), later)
+                    .is_ok()
+            );
         }
-        assert!(proposer.offer(2, Lane::Decision, Bytes::from_static(b"x"), later).is_err());
+        assert!(
+            proposer
+                .offer(2, Lane::Decision, Bytes::from_static(b"x"), later)
+                .is_err()
+        );
     }
 
     #[tokio::test]
@@ -316,7 +360,10 @@ mod tests {
     #[tokio::test]
     async fn what_waited_too_long_is_certainly_not_proposed() {
         let proposer = Proposer::new(ShardId(1));
-        let answer = proposer.offer(1, Lane::Client, Bytes::from_static(b"x"), Instant::now()).ok().unwrap();
+        let answer = proposer
+            .offer(1, Lane::Client, Bytes::from_static(b"x"), Instant::now())
+            .ok()
+            .unwrap();
         assert!(batch(&proposer).is_empty());
         assert!(matches!(answer.await, Ok(ProposeAnswer::Overloaded { .. })));
     }

@@ -42,20 +42,14 @@ pub(crate) type LogId = openraft::LogId<CommittedLeaderId>;
 pub(crate) type Vote = openraft::Vote<LeaderId>;
 pub(crate) type Payload = openraft::EntryPayload<entry::CommandBatch, u64, openraft::BasicNode>;
 pub(crate) type Entry = openraft::Entry<CommittedLeaderId, Payload>;
-pub(crate) type StoredMembership =
-    openraft::StoredMembership<CommittedLeaderId, u64, openraft::BasicNode>;
-pub(crate) type SnapshotMeta =
-    openraft::SnapshotMeta<CommittedLeaderId, u64, openraft::BasicNode>;
-pub(crate) type Snapshot =
-    openraft::Snapshot<CommittedLeaderId, u64, openraft::BasicNode, machine::SnapshotFile>;
+pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId, u64, openraft::BasicNode>;
+pub(crate) type SnapshotMeta = openraft::SnapshotMeta<CommittedLeaderId, u64, openraft::BasicNode>;
+pub(crate) type Snapshot = openraft::Snapshot<CommittedLeaderId, u64, openraft::BasicNode, machine::SnapshotFile>;
 pub(crate) type Raft = openraft::Raft<TypeConfig, machine::Machine>;
 
 /// The settings of every shard. `leader_restore` exists so that the simulation can show that it catches the bug; no
 /// other caller passes anything but `Some(false)`.
-pub(crate) fn settings(
-    config: &Config,
-    leader_restore: Option<bool>,
-) -> Result<Arc<RaftConfig>, StartError> {
+pub(crate) fn settings(config: &Config, leader_restore: Option<bool>) -> Result<Arc<RaftConfig>, StartError> {
     let times = &config.raft;
     let settings = RaftConfig {
         cluster_name: "kaiwa".into(),

@@ -16,13 +16,13 @@ use crate::clock::{ShardClock, WallClock};
 use crate::environment::{Blocking, SnapshotFiles};
 use crate::error::StartError;
 use crate::proposer::Proposer;
+use crate::raft::Raft;
 use crate::raft::frames::{ProposeAnswer, ReadAnswer};
 use crate::raft::inbound::Inbound;
 use crate::raft::log::LogStore;
 use crate::raft::machine::{AppliedMark, Machine, Stores};
 use crate::raft::network::Links;
 use crate::raft::transfer::Receiver;
-use crate::raft::Raft;
 use crate::shards::Lane;
 use crate::state_machine::{ShardId, StateMachine};
 use crate::status::{Leadership, PeerProgress, Role, ShardStatus};
@@ -82,7 +82,10 @@ impl Replica {
         let machine = Machine::new(stores, parts.user, mark.clone());
         let raft = Raft::new(node.0, parts.settings, links.clone(), log, machine)
             .await
-            .map_err(|fatal| StartError::Raft { shard, reason: fatal.to_string() })?;
+            .map_err(|fatal| StartError::Raft {
+                shard,
+                reason: fatal.to_string(),
+            })?;
         let inbound = Inbound::new(shard, raft.clone(), Receiver::new(links), parts.tasks.clone());
         let replica = Arc::new(Self {
             shard,
@@ -94,9 +97,14 @@ impl Replica {
             mark,
             node,
         });
-        let proposing = replica.proposer.clone().run(raft, replica.clock.clone(), parts.stop.clone());
+        let proposing = replica
+            .proposer
+            .clone()
+            .run(raft, replica.clock.clone(), parts.stop.clone());
         parts.tasks.spawn(proposing);
-        parts.tasks.spawn(replica.clone().follow(parts.members_changed, parts.stop));
+        parts
+            .tasks
+            .spawn(replica.clone().follow(parts.members_changed, parts.stop));
         Ok(replica)
     }
 
@@ -116,7 +124,10 @@ impl Replica {
                 let leads = server.state == ServerState::Leader;
                 let term = server.vote.leader_id.term;
                 Leadership {
-                    leader: server.current_leader.map(NodeId).filter(|&leader| leads || leader != self.node),
+                    leader: server
+                        .current_leader
+                        .map(NodeId)
+                        .filter(|&leader| leads || leader != self.node),
                     term,
                     ready: leads && mark.borrow_and_update().term == term,
                 }
@@ -131,7 +142,11 @@ impl Replica {
             }
         }
         let last = *self.leadership.borrow();
-        self.lead_or_follow(Leadership { leader: None, ready: false, ..last });
+        self.lead_or_follow(Leadership {
+            leader: None,
+            ready: false,
+            ..last
+        });
     }
 
     fn lead_or_follow(&self, now: Leadership) {
@@ -158,7 +173,13 @@ impl Replica {
     }
 
     /// Proposes on this node, which must lead.
-    pub(crate) async fn propose(&self, group: u64, lane: Lane, command: bytes::Bytes, deadline: Instant) -> ProposeAnswer {
+    pub(crate) async fn propose(
+        &self,
+        group: u64,
+        lane: Lane,
+        command: bytes::Bytes,
+        deadline: Instant,
+    ) -> ProposeAnswer {
         let leader = self.leader();
         if leader != Some(self.node) {
             return ProposeAnswer::NotLeader(leader);
@@ -197,7 +218,16 @@ impl Replica {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let nodes = metrics.membership_config.nodes();
-        nodes.filter_map(|(&node, at)| Some((NodeId(node), PeerAddress { address: at.addr.parse().ok()? }))).collect()
+        nodes
+            .filter_map(|(&node, at)| {
+                Some((
+                    NodeId(node),
+                    PeerAddress {
+                        address: at.addr.parse().ok()?,
+                    },
+                ))
+            })
+            .collect()
     }
 
     /// Voters other than this node, those that have most of the log first.
@@ -207,9 +237,17 @@ impl Replica {
         let Some(replication) = &metrics.replication else {
             return Vec::new();
         };
-        let voters = metrics.membership_config.voter_ids().filter(|&voter| voter != self.node.0);
+        let voters = metrics
+            .membership_config
+            .voter_ids()
+            .filter(|&voter| voter != self.node.0);
         let mut voters: Vec<_> = voters
-            .map(|voter| (replication.get(&voter).cloned().flatten().map_or(0, |id| id.index), voter))
+            .map(|voter| {
+                (
+                    replication.get(&voter).cloned().flatten().map_or(0, |id| id.index),
+                    voter,
+                )
+            })
             .collect();
         voters.sort_by_key(|&(matched, voter)| (std::cmp::Reverse(matched), voter));
         voters.into_iter().map(|(_, voter)| NodeId(voter)).collect()
@@ -235,10 +273,20 @@ impl Replica {
         let leadership = *self.leadership.borrow();
         let last = metrics.last_log_index.unwrap_or(0);
         let index = |id: &Option<crate::raft::LogId>| id.map_or(0, |id| id.index);
-        let peers = metrics.replication.iter().flatten().filter(|(peer, _)| **peer != self.node.0);
+        let peers = metrics
+            .replication
+            .iter()
+            .flatten()
+            .filter(|(peer, _)| **peer != self.node.0);
         let peers = peers.map(|(&peer, matched)| {
             let matched = index(matched);
-            (NodeId(peer), PeerProgress { matched, lag: last.saturating_sub(matched) })
+            (
+                NodeId(peer),
+                PeerProgress {
+                    matched,
+                    lag: last.saturating_sub(matched),
+                },
+            )
         });
         let voters: Vec<NodeId> = metrics.membership_config.voter_ids().map(NodeId).collect();
         let members = metrics.membership_config.nodes().map(|(&node, _)| NodeId(node));

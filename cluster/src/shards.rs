@@ -50,9 +50,7 @@ pub trait Service: Send + Sync + 'static {
 }
 
 /// Which share of a proposer's queue a command may use.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Lane {
     /// Commands of clients: bounded, fair between groups.
     Client,
@@ -166,8 +164,15 @@ impl Inner {
             };
         }
         let left = deadline.duration_since(Instant::now());
-        let frame = ProposeFrame { deadline_ms: left.as_millis() as u64, ..frame };
-        match self.transport.call(to, Purpose::Commands, kind::PROPOSE, pack(shard, &frame), left).await {
+        let frame = ProposeFrame {
+            deadline_ms: left.as_millis() as u64,
+            ..frame
+        };
+        match self
+            .transport
+            .call(to, Purpose::Commands, kind::PROPOSE, pack(shard, &frame), left)
+            .await
+        {
             Ok(body) => unpack(&body).map_or(ProposeAnswer::Unknown, |(_, answer)| answer),
             Err(CallError::OutcomeUnknown(..)) => ProposeAnswer::Unknown,
             Err(CallError::Busy(_)) => ProposeAnswer::Overloaded { retry_after_ms: 100 },
@@ -184,7 +189,11 @@ impl Inner {
         }
         let left = deadline.duration_since(Instant::now());
         let body = pack(shard, &(left.as_millis() as u64));
-        match self.transport.call(to, Purpose::Commands, kind::READ_INDEX, body, left).await {
+        match self
+            .transport
+            .call(to, Purpose::Commands, kind::READ_INDEX, body, left)
+            .await
+        {
             Ok(body) => unpack(&body).map_or(ReadAnswer::NotLeader(None), |(_, answer)| answer),
             Err(_) => ReadAnswer::NotLeader(None),
         }
@@ -195,7 +204,11 @@ impl Inner {
             return self.change_here(shard, step).await;
         }
         let left = deadline.duration_since(Instant::now()).min(Duration::from_secs(15));
-        match self.transport.call(to, Purpose::Commands, kind::CHANGE, pack(shard, &step), left).await {
+        match self
+            .transport
+            .call(to, Purpose::Commands, kind::CHANGE, pack(shard, &step), left)
+            .await
+        {
             Ok(body) => unpack(&body).map_or(ChangeAnswer::NotLeader(None), |(_, answer)| answer),
             Err(error) => ChangeAnswer::Failed(error.to_string()),
         }
@@ -238,7 +251,9 @@ impl Shards {
         let known = identity.get();
         if let Some(known) = known.as_ref().filter(|known| known.node != config.node) {
             let (node, disk) = (config.node, known.node);
-            return Err(StartError::Config(format!("this is node {node}, but the data folder belongs to node {disk}")));
+            return Err(StartError::Config(format!(
+                "this is node {node}, but the data folder belongs to node {disk}"
+            )));
         }
         let router = Arc::new(Router::default());
         let links = (environment.connect)(router.clone())?;
@@ -272,9 +287,15 @@ impl Shards {
             }
         }
         let inner = &shards.inner;
-        inner.tasks.spawn(crate::failover::watch(inner.clone(), inner.stop.child_token()));
-        inner.tasks.spawn(router::keep_peers(inner.clone(), inner.stop.child_token()));
-        inner.tasks.spawn(gauges::watch_skew(inner.clone(), inner.stop.child_token()));
+        inner
+            .tasks
+            .spawn(crate::failover::watch(inner.clone(), inner.stop.child_token()));
+        inner
+            .tasks
+            .spawn(router::keep_peers(inner.clone(), inner.stop.child_token()));
+        inner
+            .tasks
+            .spawn(gauges::watch_skew(inner.clone(), inner.stop.child_token()));
         Ok(shards)
     }
 
@@ -295,11 +316,7 @@ impl Shards {
 
     /// Makes a cluster of `nodes` (this one included) with shards `0..=shard_count`, and waits until each has a
     /// leader. Idempotent: a call that was cut short may be repeated, with the same nodes.
-    pub async fn init(
-        &self,
-        nodes: BTreeMap<NodeId, PeerAddress>,
-        shard_count: u32,
-    ) -> Result<ClusterId, InitError> {
+    pub async fn init(&self, nodes: BTreeMap<NodeId, PeerAddress>, shard_count: u32) -> Result<ClusterId, InitError> {
         self.inner.found(nodes, shard_count).await
     }
 
@@ -329,14 +346,21 @@ impl Shards {
             }
             let answer = match self.inner.ask(shard, hint, attempt) {
                 Some(to) => {
-                    let frame = ProposeFrame { group, lane, command: command.clone(), deadline_ms: 0 };
+                    let frame = ProposeFrame {
+                        group,
+                        lane,
+                        command: command.clone(),
+                        deadline_ms: 0,
+                    };
                     self.inner.propose_once(to, shard, frame, deadline).await
                 }
                 None => ProposeAnswer::NotLeader(None),
             };
             match answer {
                 ProposeAnswer::Done(proposed) => return Ok(proposed),
-                ProposeAnswer::Overloaded { retry_after_ms } => return Err(ProposeError::Overloaded { retry_after_ms }),
+                ProposeAnswer::Overloaded { retry_after_ms } => {
+                    return Err(ProposeError::Overloaded { retry_after_ms });
+                }
                 ProposeAnswer::Unknown => return Err(ProposeError::OutcomeUnknown),
                 ProposeAnswer::TooLarge => return Err(ProposeError::TooLarge),
                 // Certainly not proposed: try again where the leader is, or when there is one.
@@ -381,7 +405,9 @@ impl Shards {
 
     /// The stamp that the shard would give now, Unix milliseconds; meaningful on its leader.
     pub fn now_ms(&self, shard: ShardId) -> u64 {
-        self.inner.replica(shard).map_or_else(|| (self.inner.wall_clock)(), |replica| replica.clock.now_ms())
+        self.inner
+            .replica(shard)
+            .map_or_else(|| (self.inner.wall_clock)(), |replica| replica.clock.now_ms())
     }
 
     /// Calls the [`Service`] of a node (kinds from 1000). A call to this node does not leave it.
@@ -481,14 +507,21 @@ impl Shards {
         for replica in replicas.values() {
             replica.stop().await;
             let (rows, shard, index) = (inner.rows.clone(), replica.shard, replica.mark.borrow().index);
-            let flushed = inner.blocking.run(move || rows.barrier(shard, index)).await.and_then(|flushed| flushed);
+            let flushed = inner
+                .blocking
+                .run(move || rows.barrier(shard, index))
+                .await
+                .and_then(|flushed| flushed);
             if let Err(error) = flushed {
                 tracing::warn!(%shard, %error, "rows were not flushed; they will be made again from the log");
             }
         }
         drop(replicas);
         inner.tasks.close();
-        if tokio::time::timeout(Duration::from_secs(5), inner.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(5), inner.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("some tasks did not end in time");
         }
     }

@@ -32,7 +32,10 @@ async fn every_node_takes_commands_and_reads_are_linearizable() {
         assert!(index >= proposed.index);
         assert!(reader.rows().get(SHARD, 1, command.as_bytes()).unwrap().is_some());
     }
-    let echoed = cluster.shards(1).call(NodeId(2), 1_000, Bytes::from_static(b"hi"), Duration::from_secs(5)).await;
+    let echoed = cluster
+        .shards(1)
+        .call(NodeId(2), 1_000, Bytes::from_static(b"hi"), Duration::from_secs(5))
+        .await;
     assert_eq!(echoed.unwrap(), "1:1000:hi");
     cluster.assert_equal(SHARD, &[1, 2, 3], &acked).await;
     for node in 1..=3 {
@@ -87,7 +90,11 @@ async fn a_node_that_was_away_catches_up_by_log_and_by_snapshot() {
         propose_surely(&cluster.shards(1), SHARD, &next(&mut acked)).await;
     }
     let lacks = acked.len() as u64 / 2;
-    cluster.wait("the log to be purged", || (cluster.status(1, SHARD).purged_index > lacks).then_some(())).await;
+    cluster
+        .wait("the log to be purged", || {
+            (cluster.status(1, SHARD).purged_index > lacks).then_some(())
+        })
+        .await;
     cluster.open(3).await;
     cluster.assert_equal(SHARD, &[1, 2, 3], &acked).await;
     assert!(cluster.status(3, SHARD).snapshot_index > lacks);
@@ -130,7 +137,10 @@ async fn a_fourth_node_joins_and_the_first_leaves_under_traffic() {
         })
     };
     let refused = cluster.shards(3).remove_node(NodeId(1)).await;
-    assert!(matches!(refused, Err(MembershipError::QuorumAtRisk { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(MembershipError::QuorumAtRisk { .. })),
+        "{refused:?}"
+    );
     cluster.add_config(4);
     cluster.open(4).await;
     let address = cluster.addresses()[&NodeId(4)].clone();
@@ -139,7 +149,9 @@ async fn a_fourth_node_joins_and_the_first_leaves_under_traffic() {
     cluster.shards(3).remove_node(NodeId(1)).await.unwrap();
     cluster.close(1).await;
     let left = |node| cluster.status(node, SHARD).voters == [2, 3, 4].map(NodeId);
-    cluster.wait("the new membership", || [2, 3, 4].into_iter().all(left).then_some(())).await;
+    cluster
+        .wait("the new membership", || [2, 3, 4].into_iter().all(left).then_some(()))
+        .await;
     stop.store(true, Ordering::Relaxed);
     let acked = traffic.await.unwrap();
     assert!(!acked.is_empty());

@@ -67,7 +67,9 @@ impl Environment {
 }
 
 fn wall_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
 }
 
 fn shard_folder(data: &Path, shard: ShardId) -> PathBuf {
@@ -79,7 +81,11 @@ fn shard_folder(data: &Path, shard: ShardId) -> PathBuf {
 fn open_rows(data: &Path) -> Result<Arc<dyn RowStore>, StartError> {
     let (rows, lost) = match SledRows::open(&data.join("rows")).map_err(io::Error::other)? {
         RowsOpened::Ready(rows) => (rows, None),
-        RowsOpened::Refill { rows, set_aside, reason } => {
+        RowsOpened::Refill {
+            rows,
+            set_aside,
+            reason,
+        } => {
             tracing::error!(reason, ?set_aside, "the rows are damaged and set aside");
             (rows, Some(reason))
         }
@@ -90,7 +96,12 @@ fn open_rows(data: &Path) -> Result<Arc<dyn RowStore>, StartError> {
         Err(error) => return Err(error.into()),
     };
     for folder in shards {
-        let Some(shard) = folder.file_name().to_str().and_then(|name| name.parse().ok()).map(ShardId) else {
+        let Some(shard) = folder
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+            .map(ShardId)
+        else {
             continue;
         };
         let snapshots = SnapshotStore::open(&folder.path().join("snapshots"), shard).map_err(io::Error::other)?;
@@ -121,7 +132,14 @@ struct FolderSnapshots {
 
 impl SnapshotFiles for FolderSnapshots {
     fn publish(&self, position: LogPosition, digest: u64, write: SnapshotWriter) -> io::Result<()> {
-        self.store.publish(SnapshotMeta { position, membership: Bytes::new(), digest }, write)?;
+        self.store.publish(
+            SnapshotMeta {
+                position,
+                membership: Bytes::new(),
+                digest,
+            },
+            write,
+        )?;
         self.store.prune(SNAPSHOTS_KEPT)
     }
 
@@ -135,7 +153,9 @@ impl SnapshotFiles for FolderSnapshots {
 
     fn spool(&self) -> io::Result<Box<dyn Spool>> {
         // Without a name from the start, so that it goes with the last handle, whatever happens.
-        let path = self.folder.join(format!("arriving-{:016x}", rand::rng().random::<u64>()));
+        let path = self
+            .folder
+            .join(format!("arriving-{:016x}", rand::rng().random::<u64>()));
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         fs::remove_file(&path)?;
         Ok(Box::new(FileSpool(file)))

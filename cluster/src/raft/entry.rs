@@ -75,7 +75,9 @@ mod tests {
         let batch = CommandBatch::new(0x0102, commands.iter());
         assert_eq!(
             &batch.0[..],
-            [1, 0, 2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, b'a', 0, 0, 0, 0, 3, 0, 0, 0, b'b', b'c', b'd']
+            [
+                1, 0, 2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, b'a', 0, 0, 0, 0, 3, 0, 0, 0, b'b', b'c', b'd'
+            ]
         );
         assert_eq!(batch.decode(), Some((0x0102, commands.to_vec())));
     }

@@ -40,7 +40,13 @@ pub(crate) struct Inbound {
 
 impl Inbound {
     pub(crate) fn new(shard: ShardId, raft: Raft, snapshots: Receiver, tasks: TaskTracker) -> Self {
-        Self { shard, raft, snapshots: Arc::new(snapshots), lanes: Mutex::default(), tasks }
+        Self {
+            shard,
+            raft,
+            snapshots: Arc::new(snapshots),
+            lanes: Mutex::default(),
+            tasks,
+        }
     }
 
     /// Takes a frame; returns at once. A frame that is dropped fails its caller's call.
@@ -108,7 +114,11 @@ impl Inbound {
         };
         let raft = self.raft.clone();
         self.tasks.spawn(async move {
-            let response = if pre_vote { raft.pre_vote(request).await } else { raft.vote(request).await };
+            let response = if pre_vote {
+                raft.pre_vote(request).await
+            } else {
+                raft.vote(request).await
+            };
             if let Ok(response) = response {
                 reply.send(pack(shard, &response));
             }

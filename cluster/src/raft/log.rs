@@ -34,7 +34,10 @@ impl LogStore {
             Some(bytes) => Some(decode_vote(&bytes)?),
             None => None,
         };
-        Ok(Self { engine, vote: Arc::new(Mutex::new(vote)) })
+        Ok(Self {
+            engine,
+            vote: Arc::new(Mutex::new(vote)),
+        })
     }
 
     fn read(&self, from: u64, until: u64) -> io::Result<Vec<Entry>> {
@@ -46,11 +49,18 @@ impl LogStore {
 }
 
 pub(super) fn position(id: LogId) -> LogPosition {
-    LogPosition { term: id.leader_id.term, leader: 0, index: id.index }
+    LogPosition {
+        term: id.leader_id.term,
+        leader: 0,
+        index: id.index,
+    }
 }
 
 fn log_id(position: LogPosition) -> LogId {
-    LogId { leader_id: CommittedLeaderId::new(position.term), index: position.index }
+    LogId {
+        leader_id: CommittedLeaderId::new(position.term),
+        index: position.index,
+    }
 }
 
 fn decode_vote(bytes: &[u8]) -> io::Result<Vote> {
@@ -63,14 +73,20 @@ fn decode_vote(bytes: &[u8]) -> io::Result<Vote> {
 
 fn decode_entry((position, bytes): (LogPosition, Bytes)) -> io::Result<Entry> {
     match codec::decode::<(u16, Payload)>(&bytes, FRAME_MAX_BYTES) {
-        Ok((SCHEMA, payload)) => Ok(Entry { log_id: log_id(position), payload }),
+        Ok((SCHEMA, payload)) => Ok(Entry {
+            log_id: log_id(position),
+            payload,
+        }),
         Ok((schema, _)) => Err(unreadable(format!("entry {} of schema {schema}", position.index))),
         Err(error) => Err(unreadable(format!("entry {}: {error}", position.index))),
     }
 }
 
 fn unreadable(what: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the log holds an unreadable {what}"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("the log holds an unreadable {what}"),
+    )
 }
 
 /// Reports errors of an operation whose success openraft need not wait for: the engine is fail-stop, so whatever
@@ -130,7 +146,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
         let state = self.engine.state()?;
-        Ok(LogState { last_purged_log_id: state.purged.map(log_id), last_log_id: state.last.map(log_id) })
+        Ok(LogState {
+            last_purged_log_id: state.purged.map(log_id),
+            last_log_id: state.last.map(log_id),
+        })
     }
 
     async fn get_log_reader(&mut self) -> Self::LogReader {
@@ -146,7 +165,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 let _ = done.send(result);
             }),
         )?;
-        flushed.await.map_err(|_| io::Error::other("the log engine stopped"))??;
+        flushed
+            .await
+            .map_err(|_| io::Error::other("the log engine stopped"))??;
         *self.vote.lock() = Some(*vote);
         Ok(())
     }
@@ -170,11 +191,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             .into_iter()
             .map(|entry| (position(entry.log_id), codec::encode(&(SCHEMA, &entry.payload))))
             .collect();
-        self.engine.append(entries, Box::new(move |result| callback.io_completed(result)))
+        self.engine
+            .append(entries, Box::new(move |result| callback.io_completed(result)))
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
-        self.engine.truncate_after(last_log_id.map(position), unawaited("truncate"))
+        self.engine
+            .truncate_after(last_log_id.map(position), unawaited("truncate"))
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {

@@ -76,7 +76,14 @@ impl Machine {
     /// An empty replica; openraft restores it from the newest snapshot and the log.
     pub(crate) fn new(stores: Stores, mut user: Box<dyn StateMachine>, mark: watch::Sender<AppliedMark>) -> Self {
         user.restored_at(0);
-        Self { stores, user: Mutex::new(user), last_applied: None, membership: StoredMembership::default(), at_ms: 0, mark }
+        Self {
+            stores,
+            user: Mutex::new(user),
+            last_applied: None,
+            membership: StoredMembership::default(),
+            at_ms: 0,
+            mark,
+        }
     }
 
     fn apply_entry(&mut self, entry: Entry) -> io::Result<Replies> {
@@ -94,9 +101,9 @@ impl Machine {
     }
 
     fn apply_batch(&mut self, id: LogId, batch: &CommandBatch) -> io::Result<Replies> {
-        let (at_ms, commands) = batch.decode().ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("entry {} holds no batch", id.index))
-        })?;
+        let (at_ms, commands) = batch
+            .decode()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("entry {} holds no batch", id.index)))?;
         // A new leader's clock may be behind its predecessor's: the log's time never goes back.
         self.at_ms = self.at_ms.max(at_ms);
         let applied = self.user.get_mut().apply(Batch {
@@ -121,7 +128,12 @@ impl Machine {
     fn publish_mark(&mut self) {
         let (index, term) = self.last_applied.map_or((0, 0), |id| (id.index, id.leader_id.term));
         let digest = self.user.get_mut().digest();
-        self.mark.send_replace(AppliedMark { index, term, at_ms: self.at_ms, digest });
+        self.mark.send_replace(AppliedMark {
+            index,
+            term,
+            at_ms: self.at_ms,
+            digest,
+        });
     }
 
     /// Replaces the state by the one in `content`, which must be the snapshot that `meta` names.
@@ -130,7 +142,10 @@ impl Machine {
         if found.last_log_id != meta.last_log_id {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("the snapshot stands at {:?}, not at {:?}", found.last_log_id, meta.last_log_id),
+                format!(
+                    "the snapshot stands at {:?}, not at {:?}",
+                    found.last_log_id, meta.last_log_id
+                ),
             ));
         }
         self.user.get_mut().restore(content)?;
@@ -187,7 +202,11 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let state = self.state.get_mut().take().ok_or_else(|| io::Error::other("a builder builds once"))?;
+        let state = self
+            .state
+            .get_mut()
+            .take()
+            .ok_or_else(|| io::Error::other("a builder builds once"))?;
         let (stores, meta, at_ms) = (self.stores.clone(), self.meta.clone(), self.at_ms);
         let (position, index, digest) = (position_of(&meta), index_of(&meta), self.digest);
         let started = std::time::Instant::now();
@@ -205,7 +224,10 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let seconds = started.elapsed().as_secs_f64();
         metrics::histogram!("kaiwa_raft_snapshot_duration_seconds", "shard" => self.stores.shard.to_string(), "op" => "build")
             .record(seconds);
-        Ok(Snapshot { meta: self.meta.clone(), snapshot: SnapshotFile::Stored { position } })
+        Ok(Snapshot {
+            meta: self.meta.clone(),
+            snapshot: SnapshotFile::Stored { position },
+        })
     }
 }
 
@@ -233,7 +255,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
         Builder {
             stores: self.stores.clone(),
-            meta: SnapshotMeta { last_log_id: self.last_applied, last_membership: self.membership.clone() },
+            meta: SnapshotMeta {
+                last_log_id: self.last_applied,
+                last_membership: self.membership.clone(),
+            },
             at_ms: self.at_ms,
             digest: self.user.get_mut().digest(),
             state: Mutex::new(Some(self.user.get_mut().snapshot())),
@@ -278,6 +303,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
             return Ok(None);
         };
         let (_, meta, _) = read_head(&mut *self.stores.snapshots.open(position)?)?;
-        Ok(Some(Snapshot { meta, snapshot: SnapshotFile::Stored { position } }))
+        Ok(Some(Snapshot {
+            meta,
+            snapshot: SnapshotFile::Stored { position },
+        }))
     }
 }

@@ -44,11 +44,19 @@ impl RaftNetworkFactory<TypeConfig> for Links {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, _node: &BasicNode) -> Peer {
-        Peer { links: self.clone(), target: NodeId(target), heartbeat: false }
+        Peer {
+            links: self.clone(),
+            target: NodeId(target),
+            heartbeat: false,
+        }
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, _node: &BasicNode) -> Peer {
-        Peer { links: self.clone(), target: NodeId(target), heartbeat: true }
+        Peer {
+            links: self.clone(),
+            target: NodeId(target),
+            heartbeat: true,
+        }
     }
 }
 
@@ -86,7 +94,14 @@ impl Peer {
         deadline: Duration,
         answer: Result<Bytes, CallError>,
     ) -> Result<T, RPCError<TypeConfig>> {
-        read_answer(self.links.shard, &*self.links.transport, self.target, kind, deadline, answer)
+        read_answer(
+            self.links.shard,
+            &*self.links.transport,
+            self.target,
+            kind,
+            deadline,
+            answer,
+        )
     }
 }
 
@@ -127,7 +142,13 @@ fn read_answer<T: DeserializeOwned>(
         Err(CallError::OutcomeUnknown(_, reason)) => {
             tracing::debug!(%shard, %target, name, reason, "no answer");
             let (id, target) = (transport.node().0, target.0);
-            Err(Timeout { action, id, target, timeout: deadline }.into())
+            Err(Timeout {
+                action,
+                id,
+                target,
+                timeout: deadline,
+            }
+            .into())
         }
         Err(error @ CallError::Busy(_)) => Err(NetworkError::from_string(error).into()),
     }
@@ -150,7 +171,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let body = pack(self.links.shard, &rpc);
-        let result: StreamAppendResult<TypeConfig> = self.unary(kind::HEARTBEAT, body, append_deadline(&option)).await?;
+        let result: StreamAppendResult<TypeConfig> =
+            self.unary(kind::HEARTBEAT, body, append_deadline(&option)).await?;
         Ok(result.into())
     }
 
@@ -173,7 +195,11 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         // `call` queues the frame at once, in the order of the requests; `buffered` keeps that order for the answers.
         let answers = input
             .map(move |request| {
-                let body = if heartbeat { pack(shard, &request) } else { pack(shard, &(number, &request)) };
+                let body = if heartbeat {
+                    pack(shard, &request)
+                } else {
+                    pack(shard, &(number, &request))
+                };
                 let answer = transport.call(target, Purpose::Raft, kind, body, deadline);
                 let transport = transport.clone();
                 async move { read_answer(shard, &*transport, target, kind, deadline, answer.await) }
@@ -194,7 +220,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.unary(kind::VOTE, pack(self.links.shard, &rpc), option.soft_ttl()).await
+        self.unary(kind::VOTE, pack(self.links.shard, &rpc), option.soft_ttl())
+            .await
     }
 
     async fn pre_vote(
@@ -202,7 +229,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.unary(kind::PRE_VOTE, pack(self.links.shard, &rpc), option.soft_ttl()).await
+        self.unary(kind::PRE_VOTE, pack(self.links.shard, &rpc), option.soft_ttl())
+            .await
     }
 
     async fn full_snapshot(
@@ -225,6 +253,11 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         req: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.unary(kind::TRANSFER_LEADER, pack(self.links.shard, &req), option.hard_ttl() * 4).await
+        self.unary(
+            kind::TRANSFER_LEADER,
+            pack(self.links.shard, &req),
+            option.hard_ttl() * 4,
+        )
+        .await
     }
 }

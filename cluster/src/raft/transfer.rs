@@ -37,10 +37,23 @@ const FINISH_DEADLINE: Duration = Duration::from_secs(60);
 /// A piece of a transfer.
 #[derive(Serialize, Deserialize)]
 enum Piece {
-    Begin { number: u64, index: u64 },
-    Rows { number: u64, bytes: Bytes },
-    Chunk { number: u64, bytes: Bytes },
-    Finish { number: u64, vote: Vote, meta: SnapshotMeta },
+    Begin {
+        number: u64,
+        index: u64,
+    },
+    Rows {
+        number: u64,
+        bytes: Bytes,
+    },
+    Chunk {
+        number: u64,
+        bytes: Bytes,
+    },
+    Finish {
+        number: u64,
+        vote: Vote,
+        meta: SnapshotMeta,
+    },
 }
 
 /// The receiver's answer to a piece.
@@ -74,7 +87,11 @@ fn local_error(error: io::Error) -> StreamingError<TypeConfig> {
 }
 
 async fn send_piece(links: &Links, target: NodeId, piece: Piece) -> Result<PieceAnswer, StreamingError<TypeConfig>> {
-    let deadline = if matches!(piece, Piece::Finish { .. }) { FINISH_DEADLINE } else { CHUNK_DEADLINE };
+    let deadline = if matches!(piece, Piece::Finish { .. }) {
+        FINISH_DEADLINE
+    } else {
+        CHUNK_DEADLINE
+    };
     let body = pack(links.shard, &piece);
     let answer = links
         .transport
@@ -124,9 +141,26 @@ pub(crate) async fn send(
             break;
         }
         bytes_sent += chunk.len();
-        send_piece(links, target, Piece::Chunk { number, bytes: chunk.into() }).await?;
+        send_piece(
+            links,
+            target,
+            Piece::Chunk {
+                number,
+                bytes: chunk.into(),
+            },
+        )
+        .await?;
     }
-    let answer = send_piece(links, target, Piece::Finish { number, vote, meta: snapshot.meta }).await?;
+    let answer = send_piece(
+        links,
+        target,
+        Piece::Finish {
+            number,
+            vote,
+            meta: snapshot.meta,
+        },
+    )
+    .await?;
     let shard = links.shard.to_string();
     metrics::gauge!("kaiwa_raft_snapshot_bytes", "shard" => shard.clone()).set(bytes_sent as f64);
     metrics::histogram!("kaiwa_raft_snapshot_duration_seconds", "shard" => shard, "op" => "send")
@@ -157,7 +191,15 @@ async fn send_rows(
             .and_then(|exported| exported)
             .map_err(local_error)?;
         if !bytes.is_empty() {
-            send_piece(links, target, Piece::Rows { number, bytes: bytes.into() }).await?;
+            send_piece(
+                links,
+                target,
+                Piece::Rows {
+                    number,
+                    bytes: bytes.into(),
+                },
+            )
+            .await?;
         }
         match next {
             Some(next) => cursor = Some(next),
@@ -181,7 +223,10 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) fn new(links: Links) -> Self {
-        Self { links, arriving: Mutex::new(BTreeMap::new()) }
+        Self {
+            links,
+            arriving: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// Takes one piece; `None` when it is unreadable.
@@ -191,10 +236,17 @@ impl Receiver {
             Piece::Finish { number, vote, meta } => self.finish(raft, from, number, vote, meta).await,
             piece => {
                 let this = self.clone();
-                self.links.blocking.run(move || this.collect(from, piece)).await.and_then(|taken| taken)
+                self.links
+                    .blocking
+                    .run(move || this.collect(from, piece))
+                    .await
+                    .and_then(|taken| taken)
             }
         };
-        Some(pack(shard, &answer.unwrap_or_else(|error| PieceAnswer::Failed(error.to_string()))))
+        Some(pack(
+            shard,
+            &answer.unwrap_or_else(|error| PieceAnswer::Failed(error.to_string())),
+        ))
     }
 
     fn collect(&self, from: NodeId, piece: Piece) -> io::Result<PieceAnswer> {
@@ -207,7 +259,11 @@ impl Receiver {
                 Ok(PieceAnswer::Continue(rows.durable_index(shard)?))
             }
             Piece::Rows { number, bytes } => {
-                let known = self.arriving.lock().get(&from).is_some_and(|arriving| arriving.number == number);
+                let known = self
+                    .arriving
+                    .lock()
+                    .get(&from)
+                    .is_some_and(|arriving| arriving.number == number);
                 if !known {
                     return Err(io::Error::other("no such transfer"));
                 }
@@ -236,8 +292,14 @@ impl Receiver {
         let arrived = self.arriving.lock().remove(&from);
         let arrived = arrived.filter(|arrived| arrived.number == number && arrived.index == index_of(&meta));
         let arrived = arrived.ok_or_else(|| io::Error::other("no such transfer"))?;
-        let snapshot = Snapshot { meta, snapshot: SnapshotFile::Received(arrived.spool) };
-        let response = raft.install_full_snapshot(vote, snapshot).await.map_err(io::Error::other)?;
+        let snapshot = Snapshot {
+            meta,
+            snapshot: SnapshotFile::Received(arrived.spool),
+        };
+        let response = raft
+            .install_full_snapshot(vote, snapshot)
+            .await
+            .map_err(io::Error::other)?;
         Ok(PieceAnswer::Installed(response))
     }
 }

@@ -63,7 +63,10 @@ impl Inner {
     async fn ask_to_open(&self, node: NodeId, frame: &OpenFrame, deadline: Instant) -> Result<OpenAnswer, String> {
         loop {
             let body = pack(ShardId(0), frame);
-            let called = self.transport.call(node, Purpose::Commands, kind::OPEN, body, OPEN_DEADLINE).await;
+            let called = self
+                .transport
+                .call(node, Purpose::Commands, kind::OPEN, body, OPEN_DEADLINE)
+                .await;
             let reason = match called {
                 Ok(answer) => match unpack(&answer) {
                     Some((_, answer)) => return Ok(answer),
@@ -91,7 +94,12 @@ impl Inner {
             // An earlier call was cut short: go on with it.
             Some(known) if known.nodes == nodes && known.shards == shards => known,
             Some(_) => return Err(InitError::AlreadyInCluster(self.node)),
-            None => Membership { node: self.node, cluster: ClusterId(rand::rng().random()), shards, nodes },
+            None => Membership {
+                node: self.node,
+                cluster: ClusterId(rand::rng().random()),
+                shards,
+                nodes,
+            },
         };
         self.join(known.clone()).await?;
         let deadline = Instant::now() + FOUND_DEADLINE;
@@ -122,8 +130,17 @@ impl Inner {
         nodes: &BTreeMap<NodeId, PeerAddress>,
         deadline: Instant,
     ) -> Result<(), InitError> {
-        let members: BTreeMap<u64, BasicNode> =
-            nodes.iter().map(|(node, at)| (node.0, BasicNode { addr: at.address.to_string() })).collect();
+        let members: BTreeMap<u64, BasicNode> = nodes
+            .iter()
+            .map(|(node, at)| {
+                (
+                    node.0,
+                    BasicNode {
+                        addr: at.address.to_string(),
+                    },
+                )
+            })
+            .collect();
         while Instant::now() < deadline && !self.stop.is_cancelled() {
             let Some(replica) = self.replica(shard) else {
                 break;
@@ -136,7 +153,10 @@ impl Inner {
             }
             let mut leadership = replica.leadership.subscribe();
             let led = leadership.wait_for(|now| now.leader.is_some());
-            if tokio::time::timeout(Duration::from_secs(1), led).await.is_ok_and(|led| led.is_ok()) {
+            if tokio::time::timeout(Duration::from_secs(1), led)
+                .await
+                .is_ok_and(|led| led.is_ok())
+            {
                 return Ok(());
             }
         }
@@ -188,7 +208,9 @@ impl Inner {
             }
             tokio::time::sleep(RETRY).await;
         }
-        Err(last.map_or(MembershipError::NoLeader(shard), |reason| MembershipError::Timeout(shard, reason)))
+        Err(last.map_or(MembershipError::NoLeader(shard), |reason| {
+            MembershipError::Timeout(shard, reason)
+        }))
     }
 
     pub(super) async fn add_node(self: &Arc<Self>, node: NodeId, address: PeerAddress) -> Result<(), MembershipError> {
@@ -209,7 +231,11 @@ impl Inner {
     ) -> Result<(), MembershipError> {
         let mut nodes = known.nodes;
         nodes.insert(node, address.clone());
-        let frame = OpenFrame { cluster: known.cluster, shards: known.shards.iter().copied().collect(), nodes };
+        let frame = OpenFrame {
+            cluster: known.cluster,
+            shards: known.shards.iter().copied().collect(),
+            nodes,
+        };
         let deadline = Instant::now() + OPEN_DEADLINE;
         if node != self.node {
             match self.ask_to_open(node, &frame, deadline).await {
@@ -219,7 +245,8 @@ impl Inner {
             }
         }
         for shard in known.shards {
-            self.change(shard, ChangeFrame::AddLearner(node, address.clone())).await?;
+            self.change(shard, ChangeFrame::AddLearner(node, address.clone()))
+                .await?;
             self.change(shard, ChangeFrame::Promote(node)).await?;
         }
         Ok(())

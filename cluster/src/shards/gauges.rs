@@ -52,16 +52,27 @@ pub(super) async fn watch_skew(inner: Arc<Inner>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(SKEW_INTERVAL) => {}
         }
-        let led: Vec<_> = inner.replicas().into_iter().filter(|replica| replica.leader() == Some(inner.node)).collect();
+        let led: Vec<_> = inner
+            .replicas()
+            .into_iter()
+            .filter(|replica| replica.leader() == Some(inner.node))
+            .collect();
         if led.is_empty() {
             strikes = 0;
             continue;
         }
         let others = peer_clocks(&inner).await;
-        let worst = led.iter().map(|replica| skew_ms(replica.clock.now_ms(), &others)).max_by_key(|skew| skew.abs());
+        let worst = led
+            .iter()
+            .map(|replica| skew_ms(replica.clock.now_ms(), &others))
+            .max_by_key(|skew| skew.abs());
         let skew = worst.unwrap_or(0);
         gauge!("kaiwa_raft_clock_skew_seconds").set(skew as f64 / 1000.0);
-        strikes = if skew.unsigned_abs() > CLOCK_SKEW_MAX_MS { strikes + 1 } else { 0 };
+        strikes = if skew.unsigned_abs() > CLOCK_SKEW_MAX_MS {
+            strikes + 1
+        } else {
+            0
+        };
         if strikes >= SKEW_STRIKES {
             tracing::error!(skew_ms = skew, "this node's clock is off: leaderships are handed over");
             for replica in led {
@@ -77,16 +88,27 @@ pub(super) async fn watch_skew(inner: Arc<Inner>, stop: CancellationToken) {
 /// The wall clocks of the peers, each as of now.
 async fn peer_clocks(inner: &Inner) -> Vec<u64> {
     let peers = inner.identity.get().map(|known| known.nodes).unwrap_or_default();
-    let asked = peers.into_keys().filter(|&peer| peer != inner.node).map(|peer| async move {
-        let started = Instant::now();
-        let body = pack(ShardId(0), &());
-        let answer = inner.transport.call(peer, Purpose::Raft, kind::TIME, body, Duration::from_secs(1)).await.ok()?;
-        let round_trip = started.elapsed();
-        metrics::histogram!("kaiwa_raft_peer_rtt_seconds", "peer" => peer.to_string()).record(round_trip.as_secs_f64());
-        let (_, there) = unpack::<u64>(&answer)?;
-        Some((there, started + round_trip / 2))
-    });
+    let asked = peers
+        .into_keys()
+        .filter(|&peer| peer != inner.node)
+        .map(|peer| async move {
+            let started = Instant::now();
+            let body = pack(ShardId(0), &());
+            let answer = inner
+                .transport
+                .call(peer, Purpose::Raft, kind::TIME, body, Duration::from_secs(1))
+                .await
+                .ok()?;
+            let round_trip = started.elapsed();
+            metrics::histogram!("kaiwa_raft_peer_rtt_seconds", "peer" => peer.to_string())
+                .record(round_trip.as_secs_f64());
+            let (_, there) = unpack::<u64>(&answer)?;
+            Some((there, started + round_trip / 2))
+        });
     let answers: Vec<_> = futures::future::join_all(asked).await.into_iter().flatten().collect();
     let now = Instant::now();
-    answers.into_iter().map(|(there, at)| there + now.duration_since(at).as_millis() as u64).collect()
+    answers
+        .into_iter()
+        .map(|(there, at)| there + now.duration_since(at).as_millis() as u64)
+        .collect()
 }

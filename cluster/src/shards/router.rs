@@ -43,7 +43,9 @@ impl Handler for Router {
             }
             kind::USER.. => {
                 let service = inner.service.clone();
-                inner.tasks.spawn(async move { reply.send(service.call(from.node, kind, body).await) });
+                inner
+                    .tasks
+                    .spawn(async move { reply.send(service.call(from.node, kind, body).await) });
             }
             _ => {
                 tracing::trace!(kind, ?purpose, from = %from.node, "call");
@@ -140,7 +142,10 @@ impl Inner {
     pub(super) fn refresh_peers(&self) {
         let wanted = self.wanted_peers();
         if let Some(known) = self.identity.get().filter(|known| known.nodes != wanted) {
-            let changed = crate::identity::Membership { nodes: wanted.clone(), ..known };
+            let changed = crate::identity::Membership {
+                nodes: wanted.clone(),
+                ..known
+            };
             if let Err(error) = self.identity.set(changed) {
                 tracing::error!(%error, "the identity cannot be saved");
             }

@@ -37,7 +37,11 @@ impl StateMachine for Ledger {
             }
             applied.replies.push(Bytes::from(self.seen.len().to_string()));
             let value = Some(Bytes::from(batch.index.to_string()));
-            applied.rows.push(Row { table: 1, key: command.to_vec(), value });
+            applied.rows.push(Row {
+                table: 1,
+                key: command.to_vec(),
+                value,
+            });
         }
         applied
     }
@@ -109,7 +113,12 @@ impl Cluster {
         init_tracing();
         let data = tempfile::tempdir().unwrap();
         let root = data.path().to_owned();
-        let mut cluster = Self { nodes: BTreeMap::new(), _data: data, root, snapshot_entries };
+        let mut cluster = Self {
+            nodes: BTreeMap::new(),
+            _data: data,
+            root,
+            snapshot_entries,
+        };
         for node in 1..=3 {
             cluster.add_config(node);
             cluster.open(node).await;
@@ -135,8 +144,13 @@ impl Cluster {
     }
 
     pub fn addresses(&self) -> BTreeMap<NodeId, PeerAddress> {
-        let address = |node: &Node| PeerAddress { address: node.config.advertise };
-        self.nodes.iter().map(|(&id, node)| (NodeId(id), address(node))).collect()
+        let address = |node: &Node| PeerAddress {
+            address: node.config.advertise,
+        };
+        self.nodes
+            .iter()
+            .map(|(&id, node)| (NodeId(id), address(node)))
+            .collect()
     }
 
     pub async fn open(&mut self, node: u64) {
@@ -156,7 +170,11 @@ impl Cluster {
     }
 
     pub fn running(&self) -> Vec<u64> {
-        self.nodes.iter().filter(|(_, node)| node.shards.is_some()).map(|(&id, _)| id).collect()
+        self.nodes
+            .iter()
+            .filter(|(_, node)| node.shards.is_some())
+            .map(|(&id, _)| id)
+            .collect()
     }
 
     pub fn status(&self, node: u64, shard: ShardId) -> ShardStatus {
@@ -167,7 +185,11 @@ impl Cluster {
     /// Waits until all running nodes agree on a leader of `shard`, which is ready.
     pub async fn leader(&self, shard: ShardId) -> u64 {
         self.wait("a leader", || {
-            let seen: BTreeSet<_> = self.running().iter().map(|&node| self.status(node, shard).leader).collect();
+            let seen: BTreeSet<_> = self
+                .running()
+                .iter()
+                .map(|&node| self.status(node, shard).leader)
+                .collect();
             let leader = seen.first().copied().flatten().filter(|_| seen.len() == 1)?;
             let leadership = *self.nodes.get(&leader.0)?.shards.as_ref()?.leadership(shard)?.borrow();
             leadership.ready.then_some(leader.0)
@@ -198,7 +220,10 @@ impl Cluster {
                 .map(|status| (status.digest_index, status.digest))
                 .collect();
             let indexes: BTreeSet<_> = marks.iter().map(|mark| mark.0).collect();
-            assert!(indexes.len() == marks.len(), "different digests at one index: {marks:?}");
+            assert!(
+                indexes.len() == marks.len(),
+                "different digests at one index: {marks:?}"
+            );
             (marks.len() == 1).then_some(())
         })
         .await;
@@ -214,7 +239,9 @@ impl Cluster {
 
 pub async fn propose(shards: &Shards, shard: ShardId, command: &str) -> Result<Proposed, ProposeError> {
     let command = Bytes::from(command.to_owned());
-    shards.propose(shard, 1, Lane::Client, command, Duration::from_secs(10)).await
+    shards
+        .propose(shard, 1, Lane::Client, command, Duration::from_secs(10))
+        .await
 }
 
 /// Proposes and asks again as long as the outcome is unknown: commands of the ledger are idempotent.
@@ -232,5 +259,8 @@ pub async fn propose_surely(shards: &Shards, shard: ShardId, command: &str) -> P
 fn init_tracing() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     let filter = filter.unwrap_or_else(|_| "warn,openraft=error".into());
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_test_writer()
+        .try_init();
 }

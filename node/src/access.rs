@@ -285,7 +285,6 @@ mod tests {
             read: Vec::new(),
             disposition: None,
             explanation: None,
-            disposition: None,
         }
     }
 

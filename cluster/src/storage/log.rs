@@ -341,6 +341,10 @@ impl LogEngine for WalLog {
             if purged.is_some_and(|purged| position.index <= purged.index) {
                 return Ok(());
             }
+            let committed = state.committed().map(|committed| committed.0);
+            if purged.max(committed).is_some_and(|settled| position.index > settled.index && position < settled) {
+                return Err(refused(format!("cannot purge up to {position:?}: a later term is committed before it")));
+            }
             // A snapshot may stand for another history than our uncommitted tail: that tail goes first.
             let conflicts = match state.last() {
                 Some(last) if last.0.index >= position.index => position_at(log, position.index)? != Some(position),

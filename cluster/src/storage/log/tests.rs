@@ -1,6 +1,11 @@
 use std::collections::BTreeSet;
 
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::super::simulated::{DiskBehaviour, SimulatedDisk};
 use super::*;
+use crate::state_machine::ShardId;
 
 fn position(term: u64, index: u64) -> LogPosition {
     LogPosition { term, leader: 1, index }
@@ -11,6 +16,13 @@ fn entry(term: u64, index: u64) -> (LogPosition, Bytes) {
         position(term, index),
         Bytes::from(format!("entry {index} of term {term}")),
     )
+}
+
+/// In memory where there is such a place: these tests ask what is written, not whether the disk keeps it.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 /// Calls, and waits for the callback.
@@ -37,7 +49,7 @@ fn wal_files(folder: &Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn everything_survives_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     {
         let log = WalLog::open(folder.path()).unwrap();
         assert_eq!(log.state().unwrap(), LogState::default());
@@ -67,7 +79,7 @@ fn everything_survives_a_restart() {
 
 #[test]
 fn callbacks_come_in_order_and_appends_share_flushes() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let log = WalLog::open(folder.path()).unwrap();
     let (sender, receiver) = mpsc::channel();
     for index in 0..2_000 {
@@ -96,7 +108,7 @@ fn callbacks_come_in_order_and_appends_share_flushes() {
 
 #[test]
 fn what_cannot_be_is_refused_and_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let log = WalLog::open(folder.path()).unwrap();
     append(&log, (0..5).map(|index| entry(2, index))).unwrap();
     log.save_committed(Some(position(2, 2))).unwrap();
@@ -116,7 +128,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
 
 #[test]
 fn committed_is_never_ahead_of_what_can_be_read() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let log = WalLog::open(folder.path()).unwrap();
     append(&log, (0..5).map(|index| entry(1, index))).unwrap();
     log.save_committed(Some(position(1, 9))).unwrap();
@@ -135,7 +147,7 @@ fn a_snapshot_of_another_history_replaces_the_uncommitted_tail() {
         (position(2, 20), None),
         (position(2, 3), Some(position(2, 5))),
     ] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         {
             let log = WalLog::open(folder.path()).unwrap();
             append(&log, (0..6).map(|index| entry(2, index))).unwrap();
@@ -150,7 +162,7 @@ fn a_snapshot_of_another_history_replaces_the_uncommitted_tail() {
 
 #[test]
 fn files_that_are_purged_go_away() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let log = WalLog::open(folder.path()).unwrap();
     let large = Bytes::from(vec![7; 4 << 20]);
     for index in 0..20 {
@@ -171,7 +183,7 @@ fn files_that_are_purged_go_away() {
 
 #[test]
 fn a_torn_tail_is_cut_off() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (file, whole) = {
         let log = WalLog::open(folder.path()).unwrap();
         flushed(|done| log.save_vote(Bytes::from_static(b"v"), done)).unwrap();
@@ -210,7 +222,7 @@ fn a_torn_tail_is_cut_off() {
 /// Whatever bit is flipped: the log says that it is damaged, or it still holds all that was acknowledged.
 #[test]
 fn no_flipped_bit_goes_unnoticed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let write = |last: &dyn Fn(&WalLog)| {
         let _ = fs::remove_dir_all(folder.path().join("wal"));
         let _ = fs::remove_file(folder.path().join(CREATED_MARK));
@@ -249,7 +261,7 @@ fn no_flipped_bit_goes_unnoticed() {
 
 #[test]
 fn a_log_that_vanished_is_not_taken_for_a_new_one() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     drop(WalLog::open(folder.path()).unwrap());
     fs::remove_dir_all(folder.path().join("wal")).unwrap();
     let error = WalLog::open(folder.path()).err().unwrap();
@@ -259,14 +271,14 @@ fn a_log_that_vanished_is_not_taken_for_a_new_one() {
 
 #[test]
 fn a_log_opens_once() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let _log = WalLog::open(folder.path()).unwrap();
     assert!(matches!(WalLog::open(folder.path()), Err(StorageError::InUse { .. })));
 }
 
 #[test]
 fn after_a_failure_every_call_gives_the_first_error() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let log = WalLog::open(folder.path()).unwrap();
     append(&log, [entry(1, 0)]).unwrap();
     // The next file cannot be created in a folder that is gone.
@@ -283,4 +295,75 @@ fn after_a_failure_every_call_gives_the_first_error() {
         first
     );
     assert_eq!(log.save_committed(Some(position(1, 0))).unwrap_err().to_string(), first);
+}
+
+/// The log of the simulation takes, refuses and answers what the real one does, or the simulation proves nothing.
+#[tokio::test(start_paused = true)]
+async fn the_simulated_log_behaves_like_the_real_one() {
+    for seed in 0..60 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let folder = folder();
+        let disk = SimulatedDisk::new(seed, DiskBehaviour::default());
+        let shard = ShardId(0);
+        let (mut real, mut simulated) = (WalLog::open(folder.path()).unwrap(), disk.open_log(shard));
+        let mut term = 1;
+        for step in 0..60 {
+            term += u64::from(random.random_bool(0.1));
+            let last = real.state().unwrap().last.map_or(0, |last| last.index);
+            // Mostly what makes sense, sometimes not.
+            let held = real.read(0, last + 1).unwrap();
+            let near = last.saturating_sub(random.random_range(0..8)) + random.random_range(0..3);
+            let known = held
+                .iter()
+                .find(|(position, _)| position.index == near)
+                .map(|(position, _)| *position);
+            let some = known.unwrap_or(position(random.random_range(1..=term), near));
+            let nothing = || -> OnFlushed { Box::new(|_| {}) };
+            let choice = random.random_range(0..10);
+            let first = if real.state().unwrap().last.is_none() {
+                0
+            } else {
+                last + 1
+            };
+            let entries: Vec<_> = (first..first + random.random_range(0..4))
+                .map(|index| entry(term, index))
+                .collect();
+            let act = |log: &dyn LogEngine| match choice {
+                0..4 => log.append(entries.clone(), nothing()),
+                4 => log.append(vec![(some, Bytes::new())], nothing()),
+                5 => log.truncate_after(Some(some), nothing()),
+                6 => log.purge(some, nothing()),
+                7 => log.save_vote(Bytes::from(format!("vote {step}")), nothing()),
+                _ => log.save_committed(Some(some)),
+            };
+            let results = [act(&real), act(&simulated)].map(|result| result.map_err(|error| error.kind()));
+            assert_eq!(
+                results[0], results[1],
+                "seed {seed}, step {step}, choice {choice}, {some:?}"
+            );
+            if random.random_bool(0.1) {
+                // A clean stop of the one is a pause of the other.
+                drop(real);
+                real = WalLog::open(folder.path()).unwrap();
+                simulated
+                    .save_vote(real.state().unwrap().vote.unwrap_or_default(), nothing())
+                    .unwrap();
+                real.save_vote(real.state().unwrap().vote.unwrap_or_default(), nothing())
+                    .unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                disk.crash();
+                simulated = disk.open_log(shard);
+            }
+            assert_eq!(
+                real.state().unwrap(),
+                simulated.state().unwrap(),
+                "seed {seed}, step {step}, choice {choice}"
+            );
+            assert_eq!(
+                real.read(0, 1_000).unwrap(),
+                simulated.read(0, 1_000).unwrap(),
+                "seed {seed}, step {step}"
+            );
+        }
+    }
 }

@@ -70,16 +70,23 @@ impl Content {
             }
             Change::TruncateAfter(keep) => {
                 let keep = keep.or(self.purged);
-                let is_there = keep.is_none_or(|keep| {
-                    Some(keep) == self.purged
-                        || self.position_at(keep.index) == Some(keep)
-                        || self.last.is_none_or(|last| last.index <= keep.index)
-                });
-                if !is_there || keep < self.purged || (keep < self.committed && keep < self.last) {
+                let index = |position: Option<LogPosition>| position.map(|position| position.index);
+                if index(keep) < index(self.purged) {
+                    return refused(format!("cannot truncate after {keep:?}: purged up to {:?}", self.purged));
+                }
+                if index(self.last) <= index(keep) {
+                    return Ok(());
+                }
+                let is_held = keep.is_none_or(|keep| self.position_at(keep.index) == Some(keep));
+                if (keep != self.purged && !is_held) || keep < self.committed {
                     return refused(format!("cannot truncate after {keep:?}"));
                 }
             }
             Change::Purge(position) => {
+                let settled = self.purged.max(self.committed);
+                if settled.is_some_and(|settled| position.index > settled.index && *position < settled) {
+                    return refused(format!("cannot purge up to {position:?}: a later term is committed before it"));
+                }
                 if self.conflicts_with(*position) && self.purged < self.committed {
                     return refused(format!("cannot purge up to {position:?}: another history is committed"));
                 }

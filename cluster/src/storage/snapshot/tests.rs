@@ -2,6 +2,13 @@ use super::*;
 
 const SHARD: ShardId = ShardId(2);
 
+/// In memory where there is such a place: these tests ask what is written, not whether the disk keeps it.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 fn meta(index: u64) -> SnapshotMeta {
     let position = LogPosition {
         term: 3,
@@ -45,7 +52,7 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn snapshots_survive_a_restart_and_old_ones_are_pruned() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     {
         let store = SnapshotStore::open(folder.path(), SHARD).unwrap();
         assert_eq!(store.latest(), None);
@@ -70,7 +77,7 @@ fn snapshots_survive_a_restart_and_old_ones_are_pruned() {
 
 #[test]
 fn an_empty_state_is_a_state() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = SnapshotStore::open(folder.path(), SHARD).unwrap();
     store.publish(meta(1), Box::new(|_| Ok(()))).unwrap();
     let store = SnapshotStore::open(folder.path(), SHARD).unwrap();
@@ -79,7 +86,7 @@ fn an_empty_state_is_a_state() {
 
 #[test]
 fn a_failed_writer_leaves_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = SnapshotStore::open(folder.path(), SHARD).unwrap();
     store.publish(meta(1), writer(1)).unwrap();
     let failing: SnapshotWriter = Box::new(|to| {
@@ -97,7 +104,7 @@ fn a_failed_writer_leaves_nothing() {
 
 #[test]
 fn whatever_bit_is_flipped_the_older_snapshot_is_used() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (path, bytes) = {
         let store = SnapshotStore::open(folder.path(), SHARD).unwrap();
         store.publish(meta(1), writer(1)).unwrap();
@@ -131,7 +138,7 @@ fn whatever_bit_is_flipped_the_older_snapshot_is_used() {
 
 #[test]
 fn damage_that_comes_later_is_found_while_reading() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = SnapshotStore::open(folder.path(), SHARD).unwrap();
     let info = store.publish(meta(1), writer(1)).unwrap();
     let mut bytes = fs::read(&info.path).unwrap();
@@ -148,7 +155,7 @@ fn damage_that_comes_later_is_found_while_reading() {
 
 #[test]
 fn a_snapshot_is_received_in_chunks() {
-    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let folders = [folder(), folder()];
     let [source, target] = folders
         .each_ref()
         .map(|folder| SnapshotStore::open(folder.path(), SHARD).unwrap());
@@ -179,7 +186,7 @@ fn a_snapshot_is_received_in_chunks() {
     drop(target.begin_receive().unwrap());
     assert_eq!(names(folders[1].path()).len(), 1);
 
-    let other_shard = tempfile::tempdir().unwrap();
+    let other_shard = folder();
     let mut receiver = SnapshotStore::open(other_shard.path(), ShardId(9))
         .unwrap()
         .begin_receive()
@@ -190,7 +197,7 @@ fn a_snapshot_is_received_in_chunks() {
 
 #[test]
 fn all_can_be_set_aside() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = SnapshotStore::open(folder.path(), SHARD).unwrap();
     store.publish(meta(1), writer(1)).unwrap();
     store.publish(meta(2), writer(2)).unwrap();

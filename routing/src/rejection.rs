@@ -26,7 +26,7 @@ pub enum Rejection {
     WrongState { is: String, needs: String },
     #[error("the agent is {is}; this needs them {needs}")]
     WrongPresence { is: String, needs: String },
-    #[error("epoch {given:?} has been replaced by {current:?}")]
+    #[error("epoch {} is not the current one, {}", given.0, current.0)]
     StaleEpoch { given: Epoch, current: Epoch },
     #[error("this offer was taken by another agent")]
     OfferTaken,

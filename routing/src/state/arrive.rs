@@ -123,7 +123,7 @@ fn newcomer_row(d: &mut Draft<'_>, who: &Newcomer<'_>) -> Conversation {
         epoch: Epoch(0),
         priority: who.classification.priority,
         expedited: false,
-        customer_present: true,
+        left_at_ms: None,
         awaiting_reply: false,
         answered: false,
         replied: false,
@@ -233,7 +233,7 @@ fn raise(d: &mut Draft<'_>, id: ConversationId, to: u8) -> Result<(), Rejection>
 pub(crate) fn wait(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Rejection> {
     let at_ms = d.at_ms;
     let row = d.enter(id, Stage::Waiting)?;
-    let (queue, since_ms, done, present) = (row.queue, row.queue_since_ms, row.escalated, row.customer_present);
+    let (queue, since_ms, done, present) = (row.queue, row.queue_since_ms, row.escalated, row.customer_present());
     let Some(queue) = queue else { return Ok(()) };
     let settings = d.queue(queue)?.settings.clone();
     let row = d.conversation_mut(id)?;
@@ -342,11 +342,12 @@ pub(crate) fn exclusion_end(d: &mut Draft<'_>, id: ConversationId) -> Result<Rec
 }
 
 pub(crate) fn customer_left(d: &mut Draft<'_>, id: ConversationId) -> Result<Receipt, Rejection> {
+    let at_ms = d.at_ms;
     let row = d.conversation_mut(id)?;
-    if !row.customer_present || !row.open() {
+    if !row.customer_present() || !row.open() {
         return Ok(d.receipt_for(id));
     }
-    row.customer_present = false;
+    row.left_at_ms = Some(at_ms);
     match row.stage {
         Stage::Offered { .. } => offers::end(
             d,
@@ -369,8 +370,8 @@ pub(crate) fn customer_returned(d: &mut Draft<'_>, id: ConversationId) -> Result
 /// The customer is here: by connection, or because they act.
 pub(crate) fn is_present(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Rejection> {
     let row = d.conversation_mut(id)?;
-    if !row.customer_present && row.open() {
-        row.customer_present = true;
+    if !row.customer_present() && row.open() {
+        row.left_at_ms = None;
         row.clear_alarm(Alarm::AbandonHold);
     }
     Ok(())
@@ -378,13 +379,8 @@ pub(crate) fn is_present(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Re
 
 /// R32: who left has not come back.
 pub(crate) fn abandon(d: &mut Draft<'_>, id: ConversationId) -> Result<Receipt, Rejection> {
-    let due = timers::must_ring(d, id, None, Alarm::AbandonHold)?;
-    let row = d.conversation(id)?;
-    let hold_ms = match row.queue {
-        Some(queue) => d.queue(queue)?.settings.abandon_hold_ms,
-        None => 0,
-    };
-    let outcome = end::outcome_without_answer(d, id, due.saturating_sub(hold_ms))?;
+    timers::must_ring(d, id, None, Alarm::AbandonHold)?;
+    let outcome = end::outcome_without_answer(d, id)?;
     end::end(d, id, outcome)?;
     Ok(d.receipt_for(id))
 }

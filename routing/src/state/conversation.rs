@@ -127,7 +127,8 @@ pub(crate) struct Conversation {
     pub epoch: Epoch,
     pub priority: u8,
     pub expedited: bool,
-    pub customer_present: bool,
+    /// Since when the customer's connections are gone.
+    pub left_at_ms: Option<Millis>,
     /// The customer's last word has had no answer yet (R26).
     pub awaiting_reply: bool,
     /// An agent has had it since it started, or was reopened.
@@ -251,6 +252,10 @@ impl Conversation {
         matches!(self.stage, Stage::Waiting | Stage::Offered { .. })
     }
 
+    pub fn customer_present(&self) -> bool {
+        self.left_at_ms.is_none()
+    }
+
     pub fn open(&self) -> bool {
         !matches!(self.stage, Stage::Closed { .. } | Stage::WrapUp { .. })
     }
@@ -272,7 +277,7 @@ impl Conversation {
             preferred: self.preferred.clone(),
             only: self.only,
             excluded: self.excluded.iter().map(|(agent, _)| *agent).collect(),
-            held: !self.customer_present,
+            held: !self.customer_present(),
         })
     }
 
@@ -291,7 +296,7 @@ impl Conversation {
             last_seq_for_customer: self.last_seq_for_customer,
             started_at_ms: self.started_at_ms,
             since_ms: self.since_ms,
-            customer_present: self.customer_present,
+            customer_present: self.customer_present(),
             attributes: self.attributes.clone(),
             read: self.read.clone(),
             explanation: self.explanation.clone(),
@@ -307,7 +312,7 @@ impl Conversation {
             || self.queue != before.queue
             || self.priority != before.priority
             || self.epoch != before.epoch
-            || self.customer_present != before.customer_present
+            || self.left_at_ms != before.left_at_ms
             || self.since_ms != before.since_ms
             || self.disposition != before.disposition
             || !Arc::ptr_eq(&self.attributes, &before.attributes)

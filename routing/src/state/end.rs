@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::conversation::{Alarm, Stage};
+use super::conversation::{Alarm, Conversation, Stage};
 use super::draft::Draft;
 use super::{arrive, offers, timers, valid};
 use crate::command::Author;
@@ -31,7 +31,7 @@ pub(crate) fn close(
     let row = d.conversation(id)?;
     let outcome = match by {
         _ if row.answered => CloseOutcome::Answered,
-        Author::Customer => outcome_without_answer(d, id, d.at_ms)?,
+        Author::Customer => outcome_without_answer(d, id)?,
         _ => CloseOutcome::Cancelled,
     };
     note_disposition(d, id, disposition)?;
@@ -50,12 +50,8 @@ fn note_disposition(d: &mut Draft<'_>, id: ConversationId, text: Option<&str>) -
     Ok(())
 }
 
-/// R32: how it counts when the customer stopped waiting at `left_at_ms`.
-pub(crate) fn outcome_without_answer(
-    d: &Draft<'_>,
-    id: ConversationId,
-    left_at_ms: Millis,
-) -> Result<CloseOutcome, Rejection> {
+/// R32: how it counts when the customer stops waiting, or has stopped when they left.
+pub(crate) fn outcome_without_answer(d: &Draft<'_>, id: ConversationId) -> Result<CloseOutcome, Rejection> {
     let row = d.conversation(id)?;
     if row.answered {
         return Ok(CloseOutcome::Answered);
@@ -64,12 +60,22 @@ pub(crate) fn outcome_without_answer(
         Some(queue) => d.queue(queue)?.settings.short_abandon_ms,
         None => 0,
     };
-    let waited_ms = left_at_ms.saturating_sub(row.waiting_since_ms);
+    let waited_ms = waited_ms(row, d.at_ms);
     Ok(if waited_ms < short_ms {
         CloseOutcome::ShortAbandoned
     } else {
         CloseOutcome::Abandoned
     })
+}
+
+/// How long the customer has waited: until now, or until they left.
+fn waited_ms(row: &Conversation, at_ms: Millis) -> u64 {
+    let until_ms = row.left_at_ms.unwrap_or(at_ms);
+    if row.in_queue() {
+        until_ms.saturating_sub(row.waiting_since_ms)
+    } else {
+        0
+    }
 }
 
 /// Ends an open conversation: an outstanding offer is withdrawn, its owner goes into wrap-up where the queue has one.
@@ -340,7 +346,9 @@ pub(crate) fn reopen(d: &mut Draft<'_>, id: ConversationId, by: &Author) -> Resu
     row.waiting_since_ms = at_ms;
     row.answered = false;
     row.disposition = None;
-    row.customer_present |= *by == Author::Customer;
+    if *by == Author::Customer {
+        row.left_at_ms = None;
+    }
     let last = row.last_agent;
     // Stale, from here on, is whatever was in flight for the life before.
     d.next_epoch(id)?;

@@ -73,7 +73,7 @@ fn may_have(who: &Agent, agent: AgentId, row: &Conversation) -> Result<(), Rejec
             needs: "available".to_owned(),
         });
     }
-    if !row.customer_present {
+    if !row.customer_present() {
         return Err(Rejection::WrongState {
             is: "held".to_owned(),
             needs: "waiting".to_owned(),
@@ -205,7 +205,7 @@ fn outstanding(d: &Draft<'_>, id: ConversationId, agent: AgentId, epoch: Epoch) 
     match row.stage {
         Stage::Offered { agent: whose, .. } if whose == agent && epoch == row.epoch => Ok(()),
         _ if epoch > row.epoch => Err(Rejection::NothingOutstanding),
-        Stage::Offered { .. } => over("it has been offered again"),
+        Stage::Offered { .. } => over("another one has taken its place"),
         Stage::Waiting => over("it was declined, expired or withdrawn"),
         Stage::Assigned { agent: whose, .. }
         | Stage::Paused { agent: whose, .. }

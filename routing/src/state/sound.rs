@@ -142,7 +142,7 @@ fn check_alarms(row: &Conversation) -> Result<(), Violation> {
         Stage::Closed { until_ms } => needs(Alarm::Archive, Some(until_ms))?,
         Stage::Waiting => {
             let held = row.alarm(Alarm::AbandonHold).is_some();
-            holds('I', held != row.customer_present, || {
+            holds('I', held != row.customer_present(), || {
                 format!("{id} is held without end, or not held and ends")
             })?;
         }

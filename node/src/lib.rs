@@ -30,5 +30,6 @@ pub mod metrics;
 pub mod query;
 pub mod replicas;
 pub mod rules;
+pub mod server;
 pub mod shard_host;
 pub mod toml_input;

@@ -32,4 +32,5 @@ pub mod replicas;
 pub mod rules;
 pub mod server;
 pub mod shard_host;
+pub mod tenant_file;
 pub mod toml_input;

@@ -6,7 +6,8 @@
 //! - `run [limit=N]` decides, applies and observes until the queue manager is quiet.
 //! - `quiet all|people|decisions` shows less: no pictures for the queue manager, or no events at all.
 //! - `restart` writes the state, reads it back, and starts another queue manager, as a new leader would.
-//! - `show conversations|agents|queues|demands|timers|stream AGENT [after=N]|why CONVERSATION [AGENT]`.
+//! - `show conversations|agents|queues|demands|timers|stream AGENT [after=N]|why CONVERSATION [AGENT]|decision
+//!   CONVERSATION`.
 //! - any command may have `key=PRINCIPAL/INSTANCE/NUMBER` (`customer@bob/1/7`, `mia/1/7`, `admin@root/1/7`).
 
 use std::error::Error;
@@ -265,6 +266,9 @@ impl Runner {
         if what == "why" {
             return self.why(words, out);
         }
+        if what == "decision" {
+            return self.decision(words, out);
+        }
         let tenant = self.state.tenant(TENANT).ok_or("no tenant yet")?;
         match what {
             "conversations" => {
@@ -317,6 +321,27 @@ impl Runner {
             }
             other => return Err(format!("nothing to show of `{other}`").into()),
         }
+        Ok(())
+    }
+
+    /// R39: why it was offered to whom it was offered last.
+    fn decision(&mut self, words: &mut Words<'_>, out: &mut String) -> Fallible<()> {
+        let conversation = self.names.conversation(words.next("conversation")?);
+        let tenant = self.state.tenant(TENANT).ok_or("no tenant yet")?;
+        let view = tenant.conversation(conversation).ok_or("no such conversation")?;
+        let why = view.explanation.ok_or("it was never offered")?;
+        let best: Vec<String> = why
+            .best
+            .iter()
+            .map(|(agent, score)| format!("{}={score}", self.names.a(*agent)))
+            .collect();
+        let (version, considered, tie_break) = (why.policy_version, why.considered, &why.tie_break);
+        writeln!(
+            out,
+            "policy={version} considered={considered} removed={:?}",
+            why.removed
+        )?;
+        writeln!(out, "best: {} by {tie_break}", best.join(" "))?;
         Ok(())
     }
 

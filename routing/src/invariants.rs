@@ -15,8 +15,9 @@ use std::collections::BTreeMap;
 
 use crate::command::{Due, Timer};
 use crate::event::{EntryKind, Event};
-use crate::ids::{AgentId, ConversationId, Millis, QueueId, Seq, TenantId};
+use crate::ids::{AgentId, ConversationId, Epoch, Millis, QueueId, Seq, TenantId};
 use crate::limits;
+use crate::settings::ChannelCapacity;
 use crate::state::{State, Tenant};
 use crate::view::{Demand, QueueView, Supply, Views};
 
@@ -87,6 +88,15 @@ pub struct History {
     entries: BTreeMap<ConversationId, Entries>,
     items: BTreeMap<AgentId, u64>,
     ages: BTreeMap<ConversationId, Millis>,
+    owners: BTreeMap<ConversationId, Owner>,
+}
+
+/// The last who had a conversation; `now` while they have it.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    agent: AgentId,
+    epoch: Epoch,
+    now: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,14 +109,18 @@ impl History {
     /// Learns the next event.
     ///
     /// # Errors
-    /// E: an entry or an item out of order. I: an end of what never began. J: an age that changed.
+    /// C: a second owner, or an epoch that is not greater. D: a load raised beyond the capacity. E: an entry or an item out of
+    /// order. I: an end of what never began. J: an age that changed.
     pub fn observe(&mut self, event: &Event) -> Result<(), Violation> {
         let known =
             |is: bool, what: &dyn std::fmt::Debug| holds('I', is, || format!("the end of what was not: {what:?}"));
         match event {
             Event::Queue(view) => _ = self.queues.insert(view.queue, view.clone()),
             Event::QueueEnded { queue } => known(self.queues.remove(queue).is_some(), queue)?,
-            Event::Supply(supply) => _ = self.supplies.insert(supply.agent, supply.clone()),
+            Event::Supply(supply) => {
+                let before = self.supplies.insert(supply.agent, supply.clone());
+                raised_within_capacity(before.as_ref(), supply)?;
+            }
             Event::SupplyEnded { agent } => {
                 self.items.remove(agent);
                 known(self.supplies.remove(agent).is_some(), agent)?;
@@ -146,7 +160,40 @@ impl History {
                 follows("agent item", *last, item.agent_seq)?;
                 *last = item.agent_seq;
             }
+            Event::Assigned {
+                conversation,
+                agent,
+                epoch,
+                ..
+            } => {
+                let owner = Owner {
+                    agent: *agent,
+                    epoch: *epoch,
+                    now: true,
+                };
+                let before = self.owners.insert(*conversation, owner);
+                holds(
+                    'C',
+                    before.is_none_or(|before| !before.now && before.epoch < *epoch),
+                    || format!("{conversation} goes to {agent} under {epoch:?} after {before:?}"),
+                )?;
+            }
+            Event::Unassigned {
+                conversation,
+                agent,
+                epoch,
+                ..
+            } => {
+                let before = self.owners.get_mut(conversation);
+                let theirs = before.is_some_and(|before| {
+                    std::mem::replace(&mut before.now, false) && (before.agent, before.epoch) == (*agent, *epoch)
+                });
+                holds('C', theirs, || {
+                    format!("{conversation} leaves {agent}, who did not have it under {epoch:?}")
+                })?;
+            }
             Event::Archived { conversation, .. } => {
+                self.owners.remove(conversation);
                 self.entries.remove(conversation);
                 self.ages.remove(conversation);
             }
@@ -207,6 +254,27 @@ impl History {
         }
         Ok(())
     }
+}
+
+/// D: what was added fits; what was there before the capacity was lowered may stay.
+fn raised_within_capacity(before: Option<&Supply>, after: &Supply) -> Result<(), Violation> {
+    let held = |channel| before.and_then(|before| before.load.get(channel)).copied().unwrap_or(0);
+    let Some((raised, _)) = after.load.iter().find(|(channel, n)| **n > held(channel)) else {
+        return Ok(());
+    };
+    let (capacity, total) = (
+        &after.settings.capacity,
+        after.load.values().map(|n| u32::from(*n)).sum::<u32>(),
+    );
+    let fits = after.used <= capacity.total
+        && after.load.iter().all(|(channel, n)| {
+            let limits = capacity.channels.get(channel);
+            let within = |limits: &ChannelCapacity| *n <= limits.concurrent_max && (!limits.exclusive || total == 1);
+            channel != raised && limits.is_none_or(|limits| !limits.exclusive) || limits.is_some_and(within)
+        });
+    holds('D', fits, || {
+        format!("{} takes more {raised:?} than fits: {:?}", after.agent, after.load)
+    })
 }
 
 /// L, for lists that the limits bound.

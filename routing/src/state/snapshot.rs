@@ -244,3 +244,7 @@ impl In<'_> {
         Ok((header.id, kept))
     }
 }
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

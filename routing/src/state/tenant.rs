@@ -168,12 +168,4 @@ impl Tenant {
     pub fn rules(&self) -> (&[Rule], Option<&Classification>) {
         (&self.kept.rules.rules, self.kept.rules.fallback.as_ref())
     }
-
-    /// Of an open conversation, why it waits only for one agent and who is excluded: (`only`, excluded until).
-    pub fn waiting_conditions(&self, id: ConversationId) -> Option<(Option<AgentId>, Vec<(AgentId, Millis)>)> {
-        self.kept
-            .conversations
-            .get(&id)
-            .map(|row| (row.only, row.excluded.clone()))
-    }
 }

@@ -67,3 +67,7 @@ pub(crate) fn forget_at_ms(last_used_ms: Millis) -> Millis {
         .saturating_add(limits::IDEMPOTENCY_KEPT_MS)
         .saturating_add(3_600_000)
 }
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;

@@ -143,7 +143,7 @@ pub fn millis(text: &str) -> Fallible<u64> {
     text.parse().map_err(|_| format!("`{text}` is no duration").into())
 }
 
-fn parts<'a>(text: Option<&'a str>) -> impl Iterator<Item = &'a str> {
+fn parts(text: Option<&str>) -> impl Iterator<Item = &str> {
     text.unwrap_or("").split([',', '/']).filter(|part| !part.is_empty())
 }
 

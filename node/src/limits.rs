@@ -28,5 +28,18 @@ pub const MAILBOX_MAX: usize = 4_096;
 pub const LISTENER_SILENCE: Duration = Duration::from_secs(3);
 /// Between the signs of life of a listening node.
 pub const LISTENER_HEARTBEAT: Duration = Duration::from_millis(750);
+/// Commands of one connection that are carried out or wait for one before them; past it the socket is not read.
+pub const COMMANDS_IN_FLIGHT_MAX: usize = 32;
+/// Entries that one read of a connection asks for.
+pub const READ_PAGE: usize = 50;
+/// Reads of transcripts of one connection at a time.
+pub const READS_IN_FLIGHT_MAX: usize = 4;
+/// A connection reads on while less than this waits to be written.
+pub const READ_ROOM_BYTES: usize = 512 << 10;
+/// Cursors of conversations that a connection keeps, beside those it follows.
+pub const REMEMBERED_MAX: usize = 1_024;
 
+const _: () = assert!(COMMANDS_IN_FLIGHT_MAX < routing::limits::IDEMPOTENCY_WINDOW);
+const _: () = assert!(READ_PAGE * READS_IN_FLIGHT_MAX < PUSHES_PENDING_MAX);
+const _: () = assert!(READ_PAGE <= ENTRIES_PAGE_MAX);
 const _: () = assert!(routing::limits::BODY_MAX_BYTES * 2 <= FRAME_MAX_BYTES);

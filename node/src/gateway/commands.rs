@@ -1,0 +1,262 @@
+//! From a client's frame to a command of the log: who may, as whom, under which epoch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use routing::command::{Author, Command, Value};
+use routing::event::{ConversationView, Receipt};
+use routing::ids::{ConversationId, Epoch};
+use uuid::Uuid;
+
+use super::backend::{Backend, Caller, Failure};
+use super::protocol::ClientFrame;
+use crate::access::{Action, Denied, Identity, Who, permit, permit_on};
+use crate::query::{Answer, Query};
+
+/// A client's command, with what its connection knows already.
+pub(super) struct Job {
+    pub(super) frame: ClientFrame,
+    pub(super) instance: u64,
+    /// The view that the connection has, of a conversation that this caller may see.
+    pub(super) known: Option<Arc<ConversationView>>,
+}
+
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        let code = match denied {
+            Denied::Hidden => "unknown_conversation",
+            Denied::Forbidden(_) => "forbidden",
+            Denied::EpochMissing => "epoch_missing",
+        };
+        Self::new(code, denied.to_string())
+    }
+}
+
+/// Asks for a conversation's view, and whether the caller may do this to it.
+pub(super) async fn view(
+    backend: &dyn Backend,
+    identity: &Identity,
+    conversation: ConversationId,
+    action: Action,
+) -> Result<Arc<ConversationView>, Failure> {
+    match backend
+        .query(identity.tenant, Query::Conversation(conversation))
+        .await?
+    {
+        Answer::Conversation(Some(view)) => {
+            permit_on(identity, action, &view)?;
+            Ok(Arc::new(view))
+        }
+        Answer::Conversation(None) => Err(Denied::Hidden.into()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// A node of another version answered something else.
+pub(super) fn unexpected(answer: &Answer) -> Failure {
+    tracing::error!(answer = ?std::mem::discriminant(answer), "a query got another question's answer");
+    Failure {
+        code: "internal",
+        detail: "the answer was of another kind".to_owned(),
+        retry_after_ms: None,
+    }
+}
+
+/// Checks and carries out.
+pub(super) async fn carry_out(
+    backend: Arc<dyn Backend>,
+    caller: Arc<Caller>,
+    mut job: Job,
+) -> Result<Receipt, Failure> {
+    let identity = &caller.identity;
+    let key = job.frame.number_mut().map(|number| identity.key(job.instance, *number));
+    let command = match job.frame {
+        ClientFrame::Start {
+            channel,
+            attributes,
+            message,
+            ..
+        } => {
+            let Who::Customer(customer) = &identity.who else {
+                return Err(Failure::new("forbidden", "conversations are started by customers"));
+            };
+            let attributes: BTreeMap<String, Value> = attributes.into_iter().map(|(k, v)| (k, v.into())).collect();
+            let classification = backend.classify(identity.tenant, &channel, &attributes).await?;
+            Command::StartConversation {
+                conversation: ConversationId(Uuid::now_v7().as_u128()),
+                channel,
+                customer: customer.clone(),
+                attributes,
+                classification,
+                message: message.map(Into::into),
+            }
+        }
+        frame if frame.conversation().is_some() => on_conversation(&*backend, identity, frame, job.known).await?,
+        frame => of_agent(identity, frame)?,
+    };
+    Ok(backend.command(identity.tenant, key, command).await?)
+}
+
+fn of_agent(identity: &Identity, frame: ClientFrame) -> Result<Command, Failure> {
+    let agent = identity
+        .agent()
+        .ok_or_else(|| Failure::new("forbidden", "this is for agents"))?;
+    match frame {
+        ClientFrame::SignIn { presence, .. } => Ok(Command::SignIn {
+            agent,
+            presence: presence.into(),
+        }),
+        ClientFrame::SignOut { .. } => Ok(Command::SignOut { agent }),
+        ClientFrame::Presence { presence, .. } => Ok(Command::SetPresence {
+            agent,
+            presence: presence.into(),
+        }),
+        _ => Err(Failure::new("invalid_frame", "this is no command")),
+    }
+}
+
+/// The epoch under which they act, where they name none: that of the assignment as it is. Harmless for who does not own the
+/// conversation (the state compares the agent too) and right for the repeat of an act that ended their ownership.
+fn epoch_of(identity: &Identity, given: Option<Epoch>, view: &ConversationView) -> Option<Epoch> {
+    let owns = identity.agent().is_some() && view.agent == identity.agent();
+    given.or_else(|| (owns || matches!(identity.who, Who::Agent { .. })).then_some(view.epoch))
+}
+
+async fn on_conversation(
+    backend: &dyn Backend,
+    identity: &Identity,
+    frame: ClientFrame,
+    known: Option<Arc<ConversationView>>,
+) -> Result<Command, Failure> {
+    let Some(conversation) = frame.conversation() else {
+        return Err(Failure::new("invalid_frame", "this is about no conversation"));
+    };
+    let (action, given) = needs(&frame);
+    permit(identity, action)?;
+    // Fenced by agent and epoch: the state checks both.
+    let fenced = given.is_some() && identity.agent().is_some();
+    let view = match known {
+        _ if fenced => None,
+        Some(view) if permit_on(identity, action, &view).is_ok() => Some(view),
+        // What the connection knows may be old; a plain agent's acts that lack only an epoch are left to the state.
+        _ if matches!(identity.who, Who::Agent { .. }) && by_author(&frame) => {
+            Some(self::view(backend, identity, conversation, Action::Read).await?)
+        }
+        _ => Some(self::view(backend, identity, conversation, action).await?),
+    };
+    let epoch = view.as_ref().map_or(given, |view| epoch_of(identity, given, view));
+    let agent = || {
+        identity
+            .agent()
+            .ok_or_else(|| Failure::new("forbidden", "this is for agents"))
+    };
+    let author = || -> Result<Author, Failure> { Ok(identity.author(epoch)?) };
+    let named = || epoch.ok_or_else(|| Failure::from(Denied::EpochMissing));
+    Ok(match frame {
+        ClientFrame::Message { body, .. } => Command::PostMessage {
+            conversation,
+            author: author()?,
+            body: body.into(),
+        },
+        ClientFrame::Note { body, .. } => Command::PostNote {
+            conversation,
+            agent: agent()?,
+            body: body.into(),
+        },
+        ClientFrame::Read { seq, .. } => {
+            let reader = identity
+                .reader()
+                .ok_or_else(|| Failure::new("forbidden", "an API key reads nothing"))?;
+            Command::MarkRead {
+                conversation,
+                reader,
+                seq,
+            }
+        }
+        ClientFrame::Close { disposition, .. } => Command::Close {
+            conversation,
+            by: author()?,
+            disposition,
+        },
+        ClientFrame::Reopen { .. } => Command::Reopen {
+            conversation,
+            by: author()?,
+        },
+        ClientFrame::Resume { .. } => Command::Resume {
+            conversation,
+            by: author()?,
+        },
+        ClientFrame::Pause { .. } => Command::Pause {
+            conversation,
+            agent: agent()?,
+            epoch: named()?,
+        },
+        ClientFrame::Transfer { to, .. } => Command::Transfer {
+            conversation,
+            by: agent()?,
+            epoch: named()?,
+            target: to.into(),
+        },
+        ClientFrame::Accept { epoch, .. } => Command::AcceptOffer {
+            conversation,
+            agent: agent()?,
+            epoch,
+        },
+        ClientFrame::Decline { epoch, reason, .. } => Command::DeclineOffer {
+            conversation,
+            agent: agent()?,
+            epoch,
+            reason,
+        },
+        ClientFrame::FinishWrapUp { epoch, disposition, .. } => Command::FinishWrapUp {
+            conversation,
+            agent: agent()?,
+            epoch,
+            disposition,
+        },
+        ClientFrame::ExtendWrapUp { epoch, by_ms, .. } => Command::ExtendWrapUp {
+            conversation,
+            agent: agent()?,
+            epoch,
+            by_ms,
+        },
+        ClientFrame::Pull { .. } => Command::Pull {
+            conversation,
+            agent: agent()?,
+        },
+        _ => return Err(Failure::new("invalid_frame", "this is no command")),
+    })
+}
+
+/// What a frame does, and the epoch that it names.
+fn needs(frame: &ClientFrame) -> (Action, Option<Epoch>) {
+    match frame {
+        ClientFrame::Message { epoch, .. } => (Action::PostMessage, *epoch),
+        ClientFrame::Note { .. } => (Action::PostNote, None),
+        ClientFrame::Read { .. } => (Action::MarkRead, None),
+        ClientFrame::Close { epoch, .. } => (Action::Close, *epoch),
+        ClientFrame::Reopen { .. } => (Action::Reopen, None),
+        ClientFrame::Resume { .. } => (Action::Resume, None),
+        ClientFrame::Pause { epoch, .. } => (Action::Pause, *epoch),
+        ClientFrame::Transfer { epoch, .. } => (Action::Transfer, *epoch),
+        ClientFrame::Accept { epoch, .. } => (Action::AcceptOffer, Some(*epoch)),
+        ClientFrame::Decline { epoch, .. } => (Action::DeclineOffer, Some(*epoch)),
+        ClientFrame::FinishWrapUp { epoch, .. } => (Action::FinishWrapUp, Some(*epoch)),
+        ClientFrame::ExtendWrapUp { epoch, .. } => (Action::ExtendWrapUp, Some(*epoch)),
+        ClientFrame::Pull { .. } => (Action::Pull, None),
+        _ => (Action::Read, None),
+    }
+}
+
+/// Acts whose agent and epoch the state compares.
+fn by_author(frame: &ClientFrame) -> bool {
+    matches!(
+        frame,
+        ClientFrame::Message { .. }
+            | ClientFrame::Close { .. }
+            | ClientFrame::Pause { .. }
+            | ClientFrame::Transfer { .. }
+            | ClientFrame::Resume { .. }
+            | ClientFrame::Reopen { .. }
+    )
+}

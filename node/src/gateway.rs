@@ -25,6 +25,7 @@ use axum::routing::get;
 use self::admission::Admission;
 use self::backend::Backend;
 use self::protocol::{SUBPROTOCOL, TOKEN_PROTOCOL_PREFIX};
+use crate::config::NodeConfig;
 use crate::limits::FRAME_MAX_BYTES;
 
 mod admission;
@@ -34,12 +35,10 @@ mod connection;
 pub mod delivery;
 mod edge;
 pub mod hub;
+pub mod node;
 mod outbound;
 pub mod protocol;
 mod socket;
-
-#[cfg(test)]
-mod tests;
 
 /// What of the configuration the gateway needs.
 #[derive(Clone, Debug)]
@@ -64,6 +63,24 @@ pub struct GatewaySettings {
     pub write: Duration,
     /// Bytes that may wait for one socket.
     pub outbound_bytes: usize,
+}
+
+impl From<&NodeConfig> for GatewaySettings {
+    fn from(config: &NodeConfig) -> Self {
+        let limits = &config.limits;
+        Self {
+            allowed_origins: config.auth.allowed_origins.clone(),
+            connections: limits.connections,
+            connections_per_address: limits.connections_per_address,
+            connections_per_principal: limits.connections_per_principal,
+            rate_per_second: limits.rate_per_principal,
+            rate_burst: limits.burst_per_principal,
+            handshake: Duration::from_millis(limits.handshake_ms),
+            idle: Duration::from_millis(limits.idle_ms),
+            write: Duration::from_millis(limits.write_ms),
+            outbound_bytes: usize::try_from(limits.outbound_bytes).unwrap_or(usize::MAX),
+        }
+    }
 }
 
 impl Default for GatewaySettings {
@@ -193,3 +210,6 @@ fn refusal(status: StatusCode, code: &str, detail: &str) -> Response {
     )
         .into_response()
 }
+
+#[cfg(test)]
+mod tests;

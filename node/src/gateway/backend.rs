@@ -1,11 +1,12 @@
 //! What a connection needs of its node: the engine and the hub, behind a trait so that tests can put a small one there.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use routing::command::{Command, IdempotencyKey, Reader, Value};
 use routing::event::Receipt;
-use routing::ids::{AgentId, Channel, ConversationId, Millis, TenantId};
+use routing::ids::{AgentId, Channel, ConversationId, CustomerId, Millis, TenantId};
 use routing::settings::Classification;
 use tokio::sync::mpsc;
 
@@ -29,7 +30,7 @@ pub struct Caller {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Stable.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// For people.
     pub detail: String,
     /// When a repeat with the same number makes sense.
@@ -38,9 +39,9 @@ pub struct Failure {
 
 impl Failure {
     /// Final.
-    pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn new(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self {
-            code,
+            code: code.into(),
             detail: detail.into(),
             retry_after_ms: None,
         }
@@ -57,7 +58,7 @@ impl From<EngineError> for Failure {
             EngineError::Rejected(_) | EngineError::UnknownTenant | EngineError::Internal(_) => None,
         };
         Self {
-            code: error.code(),
+            code: error.code().into(),
             detail: error.to_string(),
             retry_after_ms,
         }
@@ -85,6 +86,7 @@ pub trait Backend: Send + Sync + 'static {
     async fn classify(
         &self,
         tenant: TenantId,
+        customer: &CustomerId,
         channel: &Channel,
         attributes: &BTreeMap<String, Value>,
     ) -> Result<Classification, Failure>;

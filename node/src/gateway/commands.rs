@@ -55,11 +55,7 @@ pub(super) async fn view(
 /// A node of another version answered something else.
 pub(super) fn unexpected(answer: &Answer) -> Failure {
     tracing::error!(answer = ?std::mem::discriminant(answer), "a query got another question's answer");
-    Failure {
-        code: "internal",
-        detail: "the answer was of another kind".to_owned(),
-        retry_after_ms: None,
-    }
+    Failure::new("internal", "the answer was of another kind")
 }
 
 /// Checks and carries out.
@@ -81,7 +77,9 @@ pub(super) async fn carry_out(
                 return Err(Failure::new("forbidden", "conversations are started by customers"));
             };
             let attributes: BTreeMap<String, Value> = attributes.into_iter().map(|(k, v)| (k, v.into())).collect();
-            let classification = backend.classify(identity.tenant, &channel, &attributes).await?;
+            let classification = backend
+                .classify(identity.tenant, customer, &channel, &attributes)
+                .await?;
             Command::StartConversation {
                 conversation: ConversationId(Uuid::now_v7().as_u128()),
                 channel,

@@ -338,7 +338,7 @@ pub(super) fn role_of(caller: &Caller) -> &'static str {
 pub(super) fn fail(id: u64, failure: Failure, out: &mut Outbound) {
     out.push(&ServerFrame::Error(ErrorFrame {
         id: Some(id),
-        code: failure.code.to_owned(),
+        code: failure.code.into_owned(),
         detail: failure.detail,
         retry_after_ms: failure.retry_after_ms,
     }));

@@ -175,7 +175,7 @@ impl Socket {
             edge::rate_limited(limit);
             let detail = "there are too many connections of this principal".to_owned();
             let failure = Failure {
-                code: "too_many_connections",
+                code: "too_many_connections".into(),
                 detail,
                 retry_after_ms: Some(1_000),
             };

@@ -128,7 +128,7 @@ impl Connection {
             }
             (Err(failure), Some(id)) => fail(id, failure, out),
             (Err(failure), None) => {
-                tracing::debug!(%conversation, code = failure.code, "a conversation of the hello is not followed");
+                tracing::debug!(%conversation, code = %failure.code, "a conversation of the hello is not followed");
                 // What is only out of reach for now is the connection's to lose: the client comes back with its cursors.
                 if failure.retry_after_ms.is_some() {
                     out.give_up("unavailable");
@@ -364,7 +364,7 @@ impl Connection {
                 }
             }
             Err(failure) => {
-                tracing::debug!(%conversation, code = failure.code, "a conversation could not be read; trying again");
+                tracing::debug!(%conversation, code = %failure.code, "a conversation could not be read; trying again");
                 followed.view_wanted = true;
                 followed.cursor.read_failed();
             }
@@ -377,7 +377,7 @@ impl Connection {
         let stream = match result {
             Ok(stream) => stream,
             Err(failure) => {
-                tracing::debug!(code = failure.code, "an agent's stream could not be read; trying again");
+                tracing::debug!(code = %failure.code, "an agent's stream could not be read; trying again");
                 agent.cursor.read_failed();
                 return;
             }
@@ -466,7 +466,7 @@ impl Connection {
                     }
                 }
             }
-            Err(failure) => tracing::debug!(code = failure.code, "a customer's conversations could not be listed"),
+            Err(failure) => tracing::debug!(code = %failure.code, "a customer's conversations could not be listed"),
         }
     }
 }

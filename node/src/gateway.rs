@@ -27,13 +27,13 @@ use self::backend::Backend;
 use self::protocol::{SUBPROTOCOL, TOKEN_PROTOCOL_PREFIX};
 use crate::config::NodeConfig;
 use crate::limits::FRAME_MAX_BYTES;
+use crate::metrics;
 
 mod admission;
 pub mod backend;
 mod commands;
 mod connection;
 pub mod delivery;
-mod edge;
 pub mod hub;
 pub mod node;
 mod outbound;
@@ -127,7 +127,7 @@ async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> Respo
         );
     }
     if !origin_allowed(&parts.headers, &gateway.settings.allowed_origins) {
-        edge::auth_failed("origin");
+        metrics::auth_failure("origin");
         return refusal(
             StatusCode::FORBIDDEN,
             "origin_not_allowed",
@@ -145,7 +145,7 @@ async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> Respo
     {
         Ok(place) => place,
         Err(limit) => {
-            edge::rate_limited(limit);
+            metrics::rate_limited(limit);
             return refusal(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_connections",

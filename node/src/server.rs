@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use axum::serve::ListenerExt;
 use cluster::shards::Shards;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -22,6 +23,8 @@ use crate::config::NodeConfig;
 use crate::directory::{DirectoryCommand, SharedDirectory};
 use crate::engine::{Engine, NodeService};
 use crate::gateway::hub::Hub;
+use crate::gateway::node::NodeBackend;
+use crate::gateway::{self, GatewaySettings};
 use crate::metrics;
 use crate::replicas::Replicas;
 use crate::rules::Classifier;
@@ -114,6 +117,13 @@ fn routers(config: &NodeConfig, engine: &Engine) -> (Router, Router) {
         engine: engine.clone(),
     });
     let classifier = Arc::new(Classifier::default());
+    let sockets = NodeBackend {
+        engine: engine.clone(),
+        authority: Arc::clone(&authority),
+        classifier: Arc::clone(&classifier),
+        node: config.node.id.0,
+    };
+    let sockets = gateway::router(Arc::new(sockets), GatewaySettings::from(config));
     let to_drain = engine.clone();
     let state = ApiState {
         backend: Arc::new(engine.clone()),
@@ -126,7 +136,8 @@ fn routers(config: &NodeConfig, engine: &Engine) -> (Router, Router) {
             tokio::spawn(async move { drain(&engine).await });
         }),
     };
-    (api::public_router(state.clone()), api::admin_router(state))
+    let public = api::public_router(state.clone()).merge(sockets);
+    (public, api::admin_router(state))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {
@@ -144,6 +155,12 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
 
 async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    // Small frames go out at once.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps its delay");
+        }
+    });
     let served = axum::serve(listener, service)
         .with_graceful_shutdown(async move { stop.cancelled().await })
         .await;

@@ -1,11 +1,12 @@
 //! The client's task: connects, greets, reads, writes, and begins anew.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use rand::Rng;
-use routing::ids::{ConversationId, Seq};
+use routing::event::Phase;
+use routing::ids::{ConversationId, Epoch, Seq};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -14,7 +15,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::outbox::Outbox;
-use super::{ClientEvent, ClientOptions, Order};
+use super::{ClientEvent, ClientOptions, Order, Reply};
 use crate::gateway::protocol::{ClientFrame, ErrorFrame, FromClient, ServerFrame, Welcome, close};
 
 type Socket = WebSocketStream<TcpStream>;
@@ -39,6 +40,8 @@ struct Connection {
     /// Followed by the application's wish.
     followed: HashSet<ConversationId>,
     lost: VecDeque<ConversationId>,
+    /// Of what is assigned to this agent: filled into what they say without one.
+    epochs: HashMap<ConversationId, Epoch>,
 }
 
 /// How a connection, or a try, ended.
@@ -67,6 +70,7 @@ pub(super) async fn run(
         agent_seq: options.resume.agent_seq,
         followed: HashSet::new(),
         lost: VecDeque::new(),
+        epochs: HashMap::new(),
         options,
         urls,
         at,
@@ -162,7 +166,7 @@ impl Connection {
                 () = sleep_until(until) => return false,
                 order = self.orders.recv() => match order {
                     None | Some(Order::Close) => return true,
-                    Some(Order::Command(frame, reply)) => self.outbox.push(frame, reply),
+                    Some(Order::Command(frame, reply)) => self.push(frame, reply),
                     Some(Order::Say(frame)) => { self.remember(&frame); }
                     Some(Order::Break) => {}
                 },
@@ -243,7 +247,7 @@ impl Connection {
     async fn ordered(&mut self, socket: &mut Socket, order: Option<Order>) -> Result<(), End> {
         match order {
             Some(Order::Command(frame, reply)) => {
-                self.outbox.push(frame, reply);
+                self.push(frame, reply);
                 Ok(())
             }
             Some(Order::Say(frame)) => {
@@ -255,6 +259,46 @@ impl Connection {
                 let _ = timeout(Duration::from_secs(1), socket.close(None)).await;
                 Err(End::Closed)
             }
+        }
+    }
+
+    /// An agent's act keeps its epoch through every repeat, whatever has happened to the assignment meanwhile.
+    fn push(&mut self, mut frame: ClientFrame, reply: Reply) {
+        if let ClientFrame::Message {
+            conversation, epoch, ..
+        }
+        | ClientFrame::Close {
+            conversation, epoch, ..
+        }
+        | ClientFrame::Pause {
+            conversation, epoch, ..
+        }
+        | ClientFrame::Transfer {
+            conversation, epoch, ..
+        } = &mut frame
+        {
+            *epoch = epoch.or_else(|| self.epochs.get(conversation).copied());
+        }
+        self.outbox.push(frame, reply);
+    }
+
+    fn keep_epochs(&mut self, frame: &ServerFrame) {
+        match frame {
+            ServerFrame::Desk { conversations, .. } => {
+                let held = conversations
+                    .iter()
+                    .filter(|view| matches!(view.phase, Phase::Assigned | Phase::Paused));
+                self.epochs = held.filter_map(|view| Some((view.conversation, view.epoch?))).collect();
+            }
+            ServerFrame::Assigned {
+                conversation, epoch, ..
+            } => {
+                self.epochs.insert(*conversation, *epoch);
+            }
+            ServerFrame::Unassigned { conversation, .. } => {
+                self.epochs.remove(conversation);
+            }
+            _ => {}
         }
     }
 
@@ -343,6 +387,7 @@ impl Connection {
                 return Ok(());
             }
             self.agent_seq = Some(agent_seq);
+            self.keep_epochs(&frame);
         }
         if let ServerFrame::Unassigned { conversation, .. } = &frame {
             self.lost.push_back(*conversation);

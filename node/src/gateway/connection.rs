@@ -16,12 +16,12 @@ use tokio::sync::mpsc;
 use self::following::{AgentFollowed, Followed};
 use super::backend::{Backend, Caller, Failure, Guard};
 use super::commands::{self, Job, unexpected};
-use super::edge;
 use super::hub::Push;
 use super::outbound::Outbound;
 use super::protocol::{Ack, AgentTarget, ClientFrame, ErrorFrame, FromClient, QueueTarget, Resume, ServerFrame, Text};
 use crate::access::{Action, permit};
 use crate::limits::{COMMANDS_IN_FLIGHT_MAX, PAGE_MAX};
+use crate::metrics;
 use crate::query::{AgentStream, Answer, Query};
 
 mod following;
@@ -156,7 +156,7 @@ impl Connection {
                     return fail(id, body, out);
                 }
                 if matches!(frame, ClientFrame::Message { .. } | ClientFrame::Note { .. }) {
-                    edge::message_in(self.role());
+                    metrics::message("in", self.role());
                 }
                 self.commands += 1;
                 let lane = frame.conversation();
@@ -246,7 +246,9 @@ impl Connection {
                 if let (true, Some(conversation)) = (started, receipt.conversation) {
                     self.follow(conversation, None, false, None);
                 }
-                edge::command_acknowledged(receipt.repeated);
+                if receipt.repeated {
+                    metrics::messages_redelivered(1);
+                }
                 out.push(&ServerFrame::Ack(Ack::of(id, &receipt)));
             }
             Err(failure) => {

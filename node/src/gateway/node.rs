@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 
 use super::backend::{Backend, Caller, Failure, Guard};
 use super::commands::unexpected;
-use super::edge;
 use super::hub::{ListenAs, Push};
 use crate::access::Who;
 use crate::api::caller::identify;
@@ -21,6 +20,7 @@ use crate::api::problem::Problem;
 use crate::api::seams::Authority;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::metrics;
 use crate::query::{Answer, Query};
 use crate::rules::{Classifier, Situation, Wishes};
 
@@ -40,7 +40,7 @@ pub struct NodeBackend {
 impl Backend for NodeBackend {
     async fn identify(&self, token: &str) -> Result<Caller, Failure> {
         let verified = self.authority.token(token).map_err(|error| {
-            edge::auth_failed(error.reason());
+            metrics::auth_failure(error.reason());
             Failure::from(Problem::from(error))
         })?;
         let (subject, expires_at_s) = (verified.subject.clone(), verified.expires_at_s);

@@ -16,12 +16,14 @@ use super::Gateway;
 use super::admission::{Bucket, Place};
 use super::backend::{Caller, Failure};
 use super::connection::{Connection, fail, role_of};
-use super::edge;
 use super::hub::Push;
 use super::outbound::Outbound;
 use super::protocol::{BadFrame, ClientFrame, ErrorFrame, FromClient, Resume, ServerFrame, Welcome, close};
 use crate::limits::PUSHES_PENDING_MAX;
+use crate::metrics;
 
+/// Label of metrics.
+const TRANSPORT: &str = "websocket";
 /// Clients are told to leave a draining node within so long.
 const DRAIN_SPREAD_MS: u64 = 2_000;
 /// A client that is still there so long after it should have left is disconnected.
@@ -100,15 +102,15 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: WebSocket, token: Optio
     let (role, ending) = match socket.greeting(token, &mut place).await {
         Ok((caller, instance, resume)) => {
             let role = role_of(&caller);
-            edge::connection_opened(role);
+            metrics::connection_opened(role, TRANSPORT);
             (role, socket.converse(caller, instance, resume).await)
         }
         Err(ending) => {
-            edge::connection_opened("none");
+            metrics::connection_opened("none", TRANSPORT);
             ("none", ending)
         }
     };
-    edge::connection_closed(role, ending.reason);
+    metrics::connection_closed(role, TRANSPORT, ending.reason);
     tracing::debug!(role, reason = ending.reason, "connection ends");
     drop(place);
     socket.goodbye(ending).await;
@@ -144,7 +146,7 @@ impl Socket {
                 return refuse(self, id, failure, Ending::told("handshake", close::POLICY));
             }
             Err(bad) => {
-                edge::frame_rejected(bad.code);
+                metrics::frame_rejected(bad.code);
                 let failure = Failure::new(bad.code, bad.detail);
                 return refuse(
                     self,
@@ -155,7 +157,7 @@ impl Socket {
             }
         };
         let Some(token) = hello_token.or(token) else {
-            edge::auth_failed("missing");
+            metrics::auth_failure("missing");
             let failure = Failure::new("unauthenticated", "there is no token");
             return refuse(self, id, failure, Ending::told("unauthenticated", close::POLICY));
         };
@@ -172,7 +174,7 @@ impl Socket {
         };
         let principals = self.gateway.settings.connections_per_principal;
         if let Err(limit) = place.greeted(caller.identity.tenant, caller.identity.principal(), principals) {
-            edge::rate_limited(limit);
+            metrics::rate_limited(limit);
             let detail = "there are too many connections of this principal".to_owned();
             let failure = Failure {
                 code: "too_many_connections".into(),
@@ -237,7 +239,7 @@ impl Socket {
                         }
                         Err(retry_after_ms) => {
                             offences += 1;
-                            edge::rate_limited("frames");
+                            metrics::rate_limited("frames");
                             if offences > RATE_OFFENCES_MAX {
                                 return Ending::told("rate_limited", close::TRY_AGAIN);
                             }
@@ -258,7 +260,7 @@ impl Socket {
                         connection.resync_all();
                     }
                     if self.out.is_over() {
-                        edge::slow_consumer("client");
+                        metrics::slow_consumer_disconnect("client");
                         return Ending::cut("slow_consumer", close::TRY_AGAIN);
                     }
                 }
@@ -291,7 +293,7 @@ impl Socket {
         let settings = &self.gateway.settings;
         let writing = !self.out.is_empty() || self.unflushed;
         if writing && now.duration_since(self.wrote_at) >= settings.write {
-            edge::slow_consumer("client");
+            metrics::slow_consumer_disconnect("client");
             return Err(Ending::cut("slow_consumer", close::TRY_AGAIN));
         }
         if !reading {
@@ -311,7 +313,7 @@ impl Socket {
         match FromClient::parse(text) {
             Ok(frame) => connection.frame(frame, &mut self.out),
             Err(BadFrame { id, code, detail }) => {
-                edge::frame_rejected(code);
+                metrics::frame_rejected(code);
                 self.out.push(&ServerFrame::Error(ErrorFrame {
                     id,
                     code: code.to_owned(),
@@ -349,14 +351,14 @@ impl Socket {
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
             Some(Ok(Message::Close(_))) => Err(Ending::gone("client_closed")),
             Some(Ok(Message::Binary(_))) => {
-                edge::frame_rejected("binary");
+                metrics::frame_rejected("binary");
                 Err(Ending::told("binary", close::UNSUPPORTED))
             }
             Some(Err(error)) => {
                 if !is_too_large(error) {
                     return Err(Ending::gone("broken"));
                 }
-                edge::frame_rejected("too_large");
+                metrics::frame_rejected("too_large");
                 Err(Ending::told("frame_too_large", close::TOO_LARGE))
             }
         }
@@ -365,7 +367,7 @@ impl Socket {
     fn report_pending(&mut self) {
         let bytes = self.out.bytes();
         if bytes != self.reported_bytes {
-            edge::outbound_pending(bytes as f64 - self.reported_bytes as f64);
+            metrics::outbound_pending_bytes(bytes as i64 - self.reported_bytes as i64);
             self.reported_bytes = bytes;
         }
     }
@@ -391,7 +393,7 @@ impl Socket {
                 let _ = timeout(GOODBYE, async { while let Some(Ok(_)) = self.stream.next().await {} }).await;
             }
         }
-        edge::outbound_pending(-(self.reported_bytes as f64));
+        metrics::outbound_pending_bytes(-(self.reported_bytes as i64));
     }
 }
 

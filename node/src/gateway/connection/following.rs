@@ -14,11 +14,11 @@ use crate::error::EngineError;
 use crate::gateway::backend::{Backend, Failure, Guard};
 use crate::gateway::commands::{self, unexpected};
 use crate::gateway::delivery::{AgentCursor, EntryCursor};
-use crate::gateway::edge;
 use crate::gateway::hub::{ListenAs, Push};
 use crate::gateway::outbound::Outbound;
 use crate::gateway::protocol::{Ack, ConversationFrame, EntryContent, EntryFrame, Party, Resume, ServerFrame};
 use crate::limits::{FOLLOWED_MAX, PAGE_MAX, READ_PAGE, READS_IN_FLIGHT_MAX, REMEMBERED_MAX};
+use crate::metrics;
 use crate::query::{AgentStream, Answer, ConversationFilter, Query};
 
 /// How long an agent goes on following a conversation that has ended: its last entries may come after the word of its end.
@@ -451,7 +451,9 @@ impl Connection {
     fn send_entries(&mut self, frames: Vec<EntryFrame>, out: &mut Outbound) {
         for frame in frames {
             if matches!(frame.content, EntryContent::Message { .. } | EntryContent::Note { .. }) {
-                edge::message_out(self.role(), frame.at_ms, self.backend.now_ms());
+                metrics::message("out", self.role());
+                // Stamp of the log against this node's clock: as exact as they agree.
+                metrics::message_delivery(Duration::from_millis(self.backend.now_ms().saturating_sub(frame.at_ms)));
             }
             out.push(&ServerFrame::Entry(frame));
         }

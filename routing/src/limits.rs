@@ -46,6 +46,8 @@ pub const SKILLS_MAX: usize = 4_096;
 pub const CONVERSATIONS_MAX: usize = 2_000_000;
 /// Answers that the state remembers per idempotency key (principal and instance).
 pub const IDEMPOTENCY_WINDOW: usize = 64;
+/// Windows of one principal; the one not used for longest makes room for another.
+pub const WINDOWS_PER_PRINCIPAL_MAX: usize = 64;
 /// How long an unused idempotency window is kept, in milliseconds.
 pub const IDEMPOTENCY_KEPT_MS: u64 = 24 * 3_600_000;
 /// Items of an agent's own stream that the state keeps for those who reconnect.

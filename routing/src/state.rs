@@ -44,7 +44,7 @@ pub use index::PhaseCounts;
 pub use snapshot::{Captured, STATE_SCHEMA};
 pub use tenant::Tenant;
 
-use crate::command::{COMMAND_SCHEMA, Command, Envelope, IdempotencyKey};
+use crate::command::{COMMAND_SCHEMA, Command, Envelope, IdempotencyKey, Principal};
 use crate::event::{Event, Receipt, TenantEvent};
 use crate::ids::{Millis, TenantId};
 use crate::limits;
@@ -351,6 +351,7 @@ impl Tenant {
     fn remember(&mut self, key: &IdempotencyKey, receipt: &Receipt, told: &mut Vec<Event>) {
         let window = (key.principal.clone(), key.instance);
         if !self.kept.windows.contains(&window) {
+            self.make_room_for(&key.principal);
             self.kept
                 .windows
                 .put(window.clone(), Arc::new(window::Window::default()));
@@ -361,6 +362,21 @@ impl Tenant {
         if self.kept.forget_at_ms.is_none() {
             self.kept.forget_at_ms = Some(window::forget_at_ms(receipt.at_ms));
             told.extend(window::forget_timer(self.kept.forget_at_ms).map(Event::TimerSet));
+        }
+    }
+
+    /// L: who makes ever new instances pushes out their own oldest windows, nobody else's.
+    fn make_room_for(&mut self, principal: &Principal) {
+        let theirs = self
+            .kept
+            .windows
+            .iter_from((principal.clone(), 0))
+            .take_while(|((whose, _), _)| whose == principal);
+        let theirs: Vec<_> = theirs.map(|(key, window)| (window.last_used_ms, key.1)).collect();
+        if theirs.len() >= limits::WINDOWS_PER_PRINCIPAL_MAX
+            && let Some((_, instance)) = theirs.iter().min()
+        {
+            self.kept.windows.remove(&(principal.clone(), *instance));
         }
     }
 

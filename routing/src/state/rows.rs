@@ -132,6 +132,11 @@ impl<K: Ord + Clone, V> Rows<K, V> {
 
     /// Rows with greater keys, in order.
     pub fn iter_after(&self, key: K) -> impl Iterator<Item = (&K, &Arc<V>)> {
+        self.iter_from(key.clone()).skip_while(move |(k, _)| **k == key)
+    }
+
+    /// Rows with this key and greater ones, in order.
+    pub fn iter_from(&self, key: K) -> impl Iterator<Item = (&K, &Arc<V>)> {
         let bound = self
             .chunks
             .range(..=&key)
@@ -140,7 +145,7 @@ impl<K: Ord + Clone, V> Rows<K, V> {
         self.chunks
             .range(bound..)
             .flat_map(|(_, chunk)| chunk.iter())
-            .skip_while(move |(k, _)| *k <= key)
+            .skip_while(move |(k, _)| *k < key)
             .map(|(key, row)| (key, row))
     }
 }
@@ -173,6 +178,7 @@ mod tests {
                 prop_assert!(rows.iter().map(|(k, v)| (*k, **v)).eq(model.iter().map(|(k, v)| (*k, *v))));
                 for key in [0, 7, 200, 399] {
                     prop_assert_eq!(rows.get(&key).map(|v| **v), model.get(&key).copied());
+                    prop_assert!(rows.iter_from(key).map(|(k, _)| *k).eq(model.range(key..).map(|(k, _)| *k)));
                     prop_assert!(rows.iter_after(key).map(|(k, _)| *k).eq(model.range(key + 1..).map(|(k, _)| *k)));
                 }
             }

@@ -283,3 +283,7 @@ pub(crate) fn bounded(what: &str, is: usize, max: usize) -> Result<(), Violation
 }
 
 const _: () = assert!(limits::IDEMPOTENCY_WINDOW > 0 && limits::AGENT_STREAM_WINDOW > 0);
+
+#[cfg(test)]
+#[path = "invariants_tests.rs"]
+mod tests;

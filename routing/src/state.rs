@@ -200,6 +200,14 @@ impl State {
     }
 }
 
+#[cfg(test)]
+impl State {
+    /// To be broken on purpose.
+    pub(crate) fn tenant_mut(&mut self, id: TenantId) -> Option<&mut Tenant> {
+        self.tenants.get_mut(&id)
+    }
+}
+
 /// Commits, remembers the answer, and hands the events on.
 fn finish(
     envelope: &Envelope,

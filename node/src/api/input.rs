@@ -72,6 +72,14 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// Reads JSON strictly; what is wrong is told with its place.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would take a list for an object whose fields come in order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::invalid(
+            "wrong_type",
+            "",
+            "invalid type: sequence, expected an object",
+        ));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json)
         .map_err(|error| explain(&pointer(error.path()), &error.into_inner()))?;

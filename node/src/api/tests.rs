@@ -1,1 +1,8 @@
-//! Tests of the routes, without a cluster.
+//! Tests of the routes over routing's real state, in one process, without a cluster.
+
+mod admin;
+mod authorisation;
+mod bad_input;
+mod document;
+mod life;
+mod rig;

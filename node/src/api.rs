@@ -146,8 +146,8 @@ impl ApiState {
 
     /// Has the command carried out; the receipt is the acknowledgement.
     pub(crate) async fn act(&self, identity: &Identity, key: RequestKey, command: Command) -> Reply<ReceiptBody> {
-        let key = key.0.map(|key| identity.key(key.instance, key.number));
-        let receipt = self.backend.command(identity.tenant, key, command).await?;
+        let key = identity.key(key.instance, key.number);
+        let receipt = self.backend.command(identity.tenant, Some(key), command).await?;
         Ok(axum::Json(receipt.into()))
     }
 }

@@ -1,6 +1,7 @@
 //! Who calls, from the headers: tokens, API keys, idempotency keys.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, HeaderName};
@@ -30,25 +31,28 @@ impl Administrator {
     }
 }
 
-/// The header `Idempotency-Key: <instance>-<number>`. Without it the command has no key: a key that nobody can repeat
-/// would only fill the state's windows for a day.
-pub struct RequestKey(pub Option<InstanceNumber>);
-
-/// An idempotency key, as clients write it.
+/// The header `Idempotency-Key: <instance>-<number>`; without it, a key of this node's, so that the engine may still try
+/// the command again when a leader dies, and do it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InstanceNumber {
+pub struct RequestKey {
     /// Which instance of the client.
     pub instance: u64,
     /// Which of its commands.
     pub number: u64,
 }
 
+/// Instances that stand for callers without a key. A few, because numbers of one instance may overtake each other only as
+/// far as the state remembers; not one per command, because each takes a place among its caller's own.
+const OWN_INSTANCES: u64 = 4;
+static OWN_INSTANCE: LazyLock<u64> = LazyLock::new(rand::random);
+static OWN_NUMBER: AtomicU64 = AtomicU64::new(OWN_INSTANCES);
+
 /// The header's name.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The header of an API key, beside `Authorization: Bearer`.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-impl InstanceNumber {
+impl RequestKey {
     /// Reads `<instance>-<number>`.
     pub fn parse(text: &str) -> Option<Self> {
         let (instance, number) = text.split_once('-')?;
@@ -63,6 +67,14 @@ impl InstanceNumber {
             number: digits(number)?,
         })
     }
+
+    fn own() -> Self {
+        let next = OWN_NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self {
+            instance: OWN_INSTANCE.wrapping_add(next % OWN_INSTANCES),
+            number: next / OWN_INSTANCES,
+        }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for RequestKey {
@@ -70,15 +82,14 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestKey {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let Some(value) = parts.headers.get(IDEMPOTENCY_KEY) else {
-            return Ok(Self(None));
+            return Ok(Self::own());
         };
-        let key = value.to_str().ok().and_then(InstanceNumber::parse).ok_or_else(|| {
+        value.to_str().ok().and_then(Self::parse).ok_or_else(|| {
             Problem::bad_request(
                 "bad_idempotency_key",
                 "Idempotency-Key is written <instance>-<number>: two unsigned 64-bit integers",
             )
-        })?;
-        Ok(Self(Some(key)))
+        })
     }
 }
 

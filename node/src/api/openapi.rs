@@ -131,6 +131,19 @@ fn complete(path: &str, method: &str, operation: &mut Operation) {
         .responses
         .responses
         .insert("default".to_owned(), RefOr::Ref(Ref::from_response_name("Problem")));
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            let words = match status.as_str() {
+                "201" => "Made.",
+                "202" => "Begun.",
+                "204" => "Done; there is nothing to say.",
+                _ => "Done.",
+            };
+            response.description = words.to_owned();
+        }
+    }
     let admin = path.starts_with("/v1/admin/");
     let none: [&str; 0] = [];
     operation.security = if admin {

@@ -154,6 +154,11 @@ fn every_operation_is_described_whole() {
             "{here}: no success"
         );
         assert_eq!(responses["default"]["$ref"], "#/components/responses/Problem", "{here}");
+        let described = |response: &Value| response["$ref"].is_string() || response["description"].is_string();
+        assert!(
+            responses.values().all(described),
+            "{here}: a response without description"
+        );
         let none = Vec::new();
         let given = operation["parameters"].as_array().unwrap_or(&none);
         let named: BTreeSet<_> = given

@@ -286,3 +286,25 @@ async fn without_a_rule_there_is_no_queue() {
     assert_eq!(got.problem(), (422, "unknown_skill"));
     assert!(before == rig.node.rows_hash());
 }
+
+/// Commands without a key of the caller's own take next to no room among the keys that the state remembers for them.
+#[tokio::test]
+async fn commands_without_a_key_do_not_push_out_those_with_one() {
+    let rig = Rig::new().await;
+    let id = rig.anns().await;
+    let path = format!("/v1/conversations/{id}/messages");
+    let send = |key: Option<&'static str>| {
+        let body = Some(json!({"body": {"text": "hello"}}).to_string());
+        let mut request = Rig::request("POST", &path, Some(&customer("ann")), body);
+        if let Some(key) = key {
+            request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+        }
+        Rig::send(&rig.public, request)
+    };
+    let first = send(Some("9-1")).await.ok();
+    for n in 2..100 {
+        assert_eq!(send(None).await.ok()["seq"], n);
+    }
+    let again = send(Some("9-1")).await.ok();
+    assert_eq!((&again["seq"], &again["repeated"]), (&first["seq"], &json!(true)));
+}

@@ -119,8 +119,8 @@ fn explain(pointer: &str, error: &serde_json::Error) -> Problem {
     let code = code_of(&text);
     let field = backticked(&text);
     let pointer = match (code, field) {
-        // serde names the object that lacks or has the field; the pointer names the field.
-        ("missing_field", Some(field)) => format!("{pointer}/{field}"),
+        // serde names the object that lacks the field, or has it twice; the pointer names the field.
+        ("missing_field" | "duplicate_field", Some(field)) => format!("{pointer}/{field}"),
         ("unknown_field", Some(field)) if !pointer.ends_with(&format!("/{field}")) => format!("{pointer}/{field}"),
         _ => pointer.to_owned(),
     };

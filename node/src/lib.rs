@@ -34,3 +34,4 @@ pub mod server;
 pub mod shard_host;
 pub mod tenant_file;
 pub mod toml_input;
+pub mod web;

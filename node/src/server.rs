@@ -28,6 +28,7 @@ use crate::gateway::{self, GatewaySettings};
 use crate::metrics;
 use crate::replicas::Replicas;
 use crate::rules::Classifier;
+use crate::web;
 
 /// Between two reports of the gauges that nobody else refreshes.
 const GAUGES_EVERY: Duration = Duration::from_secs(1);
@@ -136,7 +137,7 @@ fn routers(config: &NodeConfig, engine: &Engine) -> (Router, Router) {
             tokio::spawn(async move { drain(&engine).await });
         }),
     };
-    let public = api::public_router(state.clone()).merge(sockets);
+    let public = api::public_router(state.clone()).merge(sockets).merge(web::router());
     (public, api::admin_router(state))
 }
 

@@ -56,7 +56,8 @@ impl Connection {
             .collect();
         if let Some(agent) = identity.agent() {
             let guard = self.backend.follow_agent(tenant, agent, self.pushes.clone());
-            let cursor = AgentCursor::new(resume.agent_seq.unwrap_or(0));
+            // Who has nothing gets the desk alone: the items before it are in it.
+            let cursor = AgentCursor::new(resume.agent_seq.unwrap_or(u64::MAX));
             self.agent = Some(AgentFollowed { cursor, _guard: guard });
         } else if let Some(customer) = identity.customer().cloned() {
             for (conversation, cursor) in resume.conversations.into_iter().take(FOLLOWED_MAX) {

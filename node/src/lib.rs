@@ -16,6 +16,7 @@ pub mod actors;
 pub mod api;
 pub mod auth;
 pub mod calls;
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod demo;

@@ -62,7 +62,7 @@ fn shown(setting: &Setting) -> (&'static str, &'static str) {
     match (setting.path().as_str(), setting.default) {
         ("node.id", _) => ("", "1"),
         ("node.data_dir", _) => ("", "\"./data/node-1\""),
-        ("tls.authority", _) => ("", "\"./certs/authority.pem\""),
+        ("tls.authority", _) => ("", "\"./certs/ca.pem\""),
         ("tls.certificate", _) => ("", "\"./certs/node-1.pem\""),
         ("tls.key", _) => ("", "\"./certs/node-1.key\""),
         ("node.cluster_advertise", _) => ("# ", "\"10.0.0.1:7000\""),

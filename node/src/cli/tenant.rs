@@ -1,0 +1,306 @@
+//! `kaiwa tenant …`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use routing::command::Command;
+use routing::ids::{AgentId, QueueId, TenantId};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::admin::{Admin, AdminArgs};
+use super::{CliError, block_on, read_file, say};
+use crate::api::model::settings::{AgentBody, ClassificationBody, QueueBody, RuleBody};
+use crate::directory::KeyAlgorithm;
+use crate::tenant_file::{Existing, Plan, TenantFile};
+
+/// Agents per page of a listing.
+const PAGE: usize = 500;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TenantCommand {
+    /// Reports everything that is wrong with a file, or says what is in it
+    Check {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Makes a tenant what a file says. What the file does not name is left as it is, and listed
+    Load(LoadArgs),
+    /// Shows a tenant as it is, or lists all
+    Show {
+        /// Its id, `ten_…`, or its name
+        #[arg(value_name = "TENANT")]
+        tenant: Option<String>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LoadArgs {
+    /// The file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Its id; without it, the tenant of the file's name, or a new one
+    #[arg(long, value_name = "ID")]
+    tenant: Option<TenantId>,
+    /// Says what would be done, and does nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+#[derive(Debug, Deserialize)]
+struct TenantRow {
+    id: TenantId,
+    name: String,
+    shard: u32,
+}
+
+pub(super) fn run(command: TenantCommand) -> Result<(), CliError> {
+    match command {
+        TenantCommand::Check { file } => {
+            say(parse(&file)?.to_string().trim_end());
+            Ok(())
+        }
+        TenantCommand::Load(args) => block_on(load(&args))?,
+        TenantCommand::Show { tenant, admin } => block_on(show(tenant.as_deref(), &admin))?,
+    }
+}
+
+fn parse(path: &std::path::Path) -> Result<TenantFile, CliError> {
+    let text = read_file(path)?;
+    Ok(TenantFile::parse(&path.display().to_string(), &text, std::env::vars())?)
+}
+
+async fn load(args: &LoadArgs) -> Result<(), CliError> {
+    let file = parse(&args.file)?;
+    let admin = Admin::new(&args.admin)?;
+    let rows = tenants(&admin).await?;
+    let tenant = match (
+        args.tenant,
+        rows.iter()
+            .filter(|row| row.name == file.name)
+            .collect::<Vec<_>>()
+            .as_slice(),
+    ) {
+        (Some(tenant), _) => tenant,
+        (None, []) => TenantId(uuid::Uuid::now_v7().as_u128()),
+        (None, [row]) => row.id,
+        (None, _) => {
+            let wrong = format!(
+                "there are several tenants named {:?}; say which one with --tenant",
+                file.name
+            );
+            return Err(CliError::Usage(wrong));
+        }
+    };
+    let known = rows.iter().any(|row| row.id == tenant);
+    if !known && !args.dry_run {
+        let path = format!("/v1/admin/tenants/{tenant}");
+        admin
+            .call_until_done(Method::PUT, &path, Some(&json!({ "name": file.name })))
+            .await?;
+    }
+    let existing = if known || !args.dry_run {
+        existing(&admin, tenant).await?
+    } else {
+        Existing::default()
+    };
+    let plan = file.plan(&existing);
+    for (path, body, what) in calls(tenant, &plan) {
+        if !args.dry_run {
+            admin
+                .call_until_done(Method::PUT, &path, Some(&body))
+                .await
+                .map_err(|error| within(&what, error))?;
+        }
+        say(&what);
+    }
+    left(&file, &existing)
+        .iter()
+        .for_each(|what| say(&format!("left as it is, not in the file: {what}")));
+    let done = if args.dry_run { "would be" } else { "is" };
+    say(&format!("{tenant} {done} what {} says", args.file.display()));
+    Ok(())
+}
+
+fn within(what: &str, error: CliError) -> CliError {
+    match error {
+        CliError::Refused(refusal) => CliError::Failed(anyhow::anyhow!("{what}: {refusal}")),
+        other => other,
+    }
+}
+
+/// The calls of a plan: path, body, and what it is in words.
+fn calls(tenant: TenantId, plan: &Plan) -> Vec<(String, Value, String)> {
+    let base = format!("/v1/admin/tenants/{tenant}");
+    let mut calls = Vec::new();
+    for command in &plan.commands {
+        calls.extend(match command {
+            Command::PutTenant { name } => Some((base.clone(), json!({ "name": name }), format!("tenant {name}"))),
+            Command::PutSkill { skill, description } => Some((
+                format!("{base}/skills/{}", escaped(&skill.0)),
+                json!({ "description": description }),
+                format!("skill {}", skill.0),
+            )),
+            Command::PutQueue { queue, settings } => Some((
+                format!("{base}/queues/{queue}"),
+                json!(QueueBody::from(settings)),
+                format!("queue {} ({queue})", settings.name),
+            )),
+            Command::PutAgent { agent, settings } => Some((
+                format!("{base}/agents/{agent}"),
+                json!(AgentBody::from(settings)),
+                format!("agent {} ({agent})", settings.name),
+            )),
+            Command::PutRules { rules, fallback } => {
+                let bodies: Vec<RuleBody> = rules.iter().map(RuleBody::from).collect();
+                let fallback = fallback.as_ref().map(ClassificationBody::from);
+                let body = json!({ "rules": bodies, "fallback": fallback });
+                Some((format!("{base}/rules"), body, format!("{} rules", rules.len())))
+            }
+            // A plan holds settings alone.
+            _ => None,
+        });
+    }
+    calls.extend(plan.keys.iter().map(|key| {
+        let algorithm = match key.algorithm {
+            KeyAlgorithm::Hs256 => "HS256",
+            KeyAlgorithm::EdDsa => "EdDSA",
+        };
+        let body = json!({ "algorithm": algorithm, "material": key.material });
+        (
+            format!("{base}/keys/{}", escaped(&key.kid)),
+            body,
+            format!("key {}", key.kid),
+        )
+    }));
+    calls
+}
+
+/// One segment of a path.
+fn escaped(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let mut text = String::new();
+    for byte in name.bytes() {
+        if plain(byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+fn left(file: &TenantFile, existing: &Existing) -> Vec<String> {
+    let queues = existing
+        .queues
+        .keys()
+        .filter(|name| !file.queues.iter().any(|queue| queue.name == **name));
+    let agents = existing
+        .agents
+        .keys()
+        .filter(|name| !file.agents.iter().any(|agent| agent.name == **name));
+    let queues = queues.map(|name| format!("queue {name}"));
+    queues.chain(agents.map(|name| format!("agent {name}"))).collect()
+}
+
+async fn tenants(admin: &Admin) -> Result<Vec<TenantRow>, CliError> {
+    let mut answer = admin.call_until_done(Method::GET, "/v1/admin/tenants", None).await?;
+    rows(answer["tenants"].take())
+}
+
+fn rows<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, CliError> {
+    serde_json::from_value(value)
+        .map_err(|error| CliError::Failed(anyhow::anyhow!("the node speaks another version: {error}")))
+}
+
+#[derive(Deserialize)]
+struct Row<I> {
+    id: I,
+    settings: Settings,
+}
+
+#[derive(Deserialize)]
+struct Settings {
+    name: String,
+}
+
+async fn existing(admin: &Admin, tenant: TenantId) -> Result<Existing, CliError> {
+    let base = format!("/v1/admin/tenants/{tenant}");
+    let mut existing = Existing::default();
+    let mut answer = asked(admin, &format!("{base}/queues")).await?;
+    let queues: Vec<Row<QueueId>> = rows(answer["queues"].take())?;
+    existing
+        .queues
+        .extend(queues.into_iter().map(|row| (row.settings.name, row.id)));
+    let mut cursor = String::new();
+    loop {
+        let mut answer = asked(admin, &format!("{base}/agents?limit={PAGE}{cursor}")).await?;
+        let agents: Vec<Row<AgentId>> = rows(answer["agents"].take())?;
+        existing
+            .agents
+            .extend(agents.into_iter().map(|row| (row.settings.name, row.id)));
+        match answer["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(existing),
+        }
+    }
+}
+
+/// A tenant that was made a moment ago may not be known to this node's copy of the directory yet.
+async fn asked(admin: &Admin, path: &str) -> Result<Value, CliError> {
+    const TRIES: u32 = 50;
+    const EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+    for _ in 0..TRIES {
+        match admin.call_until_done(Method::GET, path, None).await {
+            Err(CliError::Refused(refusal)) if refusal.code() == "unknown_tenant" => {}
+            other => return other,
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+    admin.call_until_done(Method::GET, path, None).await
+}
+
+async fn show(tenant: Option<&str>, args: &AdminArgs) -> Result<(), CliError> {
+    let admin = Admin::new(args)?;
+    let rows = tenants(&admin).await?;
+    let Some(wanted) = tenant else {
+        rows.iter()
+            .for_each(|row| say(&format!("{}  shard {:<4} {}", row.id, row.shard, row.name)));
+        return Ok(());
+    };
+    let row = rows
+        .iter()
+        .find(|row| row.name == wanted || row.id.to_string() == wanted);
+    let row =
+        row.ok_or_else(|| CliError::Usage(format!("there is no tenant `{wanted}`; `kaiwa tenant show` lists all")))?;
+    let base = format!("/v1/admin/tenants/{}", row.id);
+    let mut whole = json!({ "id": row.id, "name": row.name, "shard": row.shard });
+    for (name, path) in [
+        ("queues", "queues"),
+        ("skills", "skills"),
+        ("rules", "rules"),
+        ("keys", "keys"),
+    ] {
+        let answer = asked(&admin, &format!("{base}/{path}")).await?;
+        whole[name] = if answer[name].is_null() {
+            answer
+        } else {
+            answer[name].clone()
+        };
+    }
+    let agents = existing(&admin, row.id).await?.agents;
+    whole["agents"] = json!(
+        agents
+            .iter()
+            .map(|(name, id)| json!({ "id": id, "name": name }))
+            .collect::<Vec<_>>()
+    );
+    say(&serde_json::to_string_pretty(&whole).map_err(anyhow::Error::from)?);
+    Ok(())
+}

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
@@ -111,6 +112,10 @@ async fn stand(replica: Arc<Replica>, node: NodeId, dead: NodeId) {
             .filter(|&voter| voter != dead.0 && voter < node.0);
         (metrics.vote, voters.count() as u32)
     };
+    // Several events tell of one death; one of them is enough.
+    if replica.stood_against.swap(vote.leader_id.term, Ordering::Relaxed) == vote.leader_id.term {
+        return;
+    }
     // Not to this node: only the lease is dropped, and the votes of the others are asked for in the usual way.
     let drop_lease = TransferLeaderRequest::new(vote, dead.0, None);
     if replica.raft.handle_transfer_leader(drop_lease).await.is_err() {

@@ -55,6 +55,8 @@ pub(crate) struct Replica {
     pub(crate) clock: Arc<ShardClock>,
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) mark: watch::Sender<AppliedMark>,
+    /// Term of the last leader whose process was found gone.
+    pub(crate) stood_against: AtomicU64,
     node: NodeId,
 }
 
@@ -95,6 +97,7 @@ impl Replica {
             clock: Arc::new(ShardClock::new(parts.wall_clock)),
             leadership: watch::channel(Leadership::default()).0,
             mark,
+            stood_against: AtomicU64::new(0),
             node,
         });
         let proposing = replica

@@ -280,11 +280,11 @@ impl Shards {
         });
         router.bind(&inner);
         let shards = Self { inner };
-        if let Some(known) = known {
-            if let Err(error) = shards.inner.join(known).await {
-                shards.stop().await;
-                return Err(error);
-            }
+        if let Some(known) = known
+            && let Err(error) = shards.inner.join(known).await
+        {
+            shards.stop().await;
+            return Err(error);
         }
         let inner = &shards.inner;
         inner

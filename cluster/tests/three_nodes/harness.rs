@@ -80,7 +80,7 @@ impl StateMachine for Ledger {
 }
 
 /// Answers every call with the caller's number and the body.
-struct Echo;
+pub struct Echo;
 
 #[async_trait]
 impl Service for Echo {
@@ -91,7 +91,7 @@ impl Service for Echo {
     fn deliver(&self, _from: NodeId, _kind: u16, _body: Bytes) {}
 }
 
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
@@ -256,7 +256,7 @@ pub async fn propose_surely(shards: &Shards, shard: ShardId, command: &str) -> P
     }
 }
 
-fn init_tracing() {
+pub fn init_tracing() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     let filter = filter.unwrap_or_else(|_| "warn,openraft=error".into());
     let _ = tracing_subscriber::fmt()

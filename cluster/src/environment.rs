@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use crate::error::StartError;
+pub use crate::raft::seed_this_thread;
 use crate::state_machine::{ShardId, SnapshotWriter};
 use crate::status::ClusterId;
 use crate::storage::{LogEngine, LogPosition, RowStore};

@@ -21,6 +21,8 @@ use std::sync::Arc;
 use openraft::impls::leader_id_std;
 use openraft::{Config as RaftConfig, SnapshotPolicy, StepDownPolicy};
 
+pub use runtime::seed_this_thread;
+
 use crate::config::Config;
 use crate::error::StartError;
 

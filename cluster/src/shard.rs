@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
@@ -57,6 +57,8 @@ pub(crate) struct Replica {
     pub(crate) mark: watch::Sender<AppliedMark>,
     /// Term of the last leader whose process was found gone.
     pub(crate) stood_against: AtomicU64,
+    /// The raft core ended by itself.
+    ended: AtomicBool,
     node: NodeId,
 }
 
@@ -98,6 +100,7 @@ impl Replica {
             leadership: watch::channel(Leadership::default()).0,
             mark,
             stood_against: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
             node,
         });
         let proposing = replica
@@ -143,6 +146,11 @@ impl Replica {
                 changed = server.changed() => if changed.is_err() { break },
                 changed = mark.changed(), if waits_for_first_entry => if changed.is_err() { break },
             }
+        }
+        if !stop.is_cancelled() {
+            // Fail-stop: a storage error or a bug ended it. The node goes on without this replica, and says so.
+            tracing::error!(shard = %self.shard, "the raft core ended by itself");
+            self.ended.store(true, Ordering::Relaxed);
         }
         let last = *self.leadership.borrow();
         self.lead_or_follow(Leadership {
@@ -298,6 +306,7 @@ impl Replica {
             term: metrics.current_term,
             leader: leadership.leader,
             role: match (&metrics.running_state, metrics.state) {
+                _ if self.ended.load(Ordering::Relaxed) => Role::Stopped,
                 (Err(_), _) | (_, ServerState::Shutdown) => Role::Stopped,
                 (_, ServerState::Leader) => Role::Leader,
                 (_, ServerState::Candidate) => Role::Candidate,

@@ -236,6 +236,12 @@ impl Shards {
         service: Arc<dyn Service>,
     ) -> Result<Self, StartError> {
         let environment = Environment::open(&config)?;
+        // A leader that resumes its term after a restart loses acknowledged commands (see the simulation).
+        assert_eq!(
+            environment.leader_restore,
+            Some(false),
+            "enable_leader_restore must be off"
+        );
         Self::start_in(config, factory, service, environment).await
     }
 

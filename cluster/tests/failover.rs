@@ -91,7 +91,12 @@ async fn all_caught_up(shards: &Shards, round: usize) {
     let index = propose_surely(shards, SHARD, &format!("all{round}")).await.index;
     let started = Instant::now();
     loop {
-        let status = shards.status().shards.into_iter().find(|status| status.shard == SHARD).unwrap();
+        let status = shards
+            .status()
+            .shards
+            .into_iter()
+            .find(|status| status.shard == SHARD)
+            .unwrap();
         if status.peers.len() == 2 && status.peers.values().all(|peer| peer.matched >= index) {
             return;
         }
@@ -104,7 +109,11 @@ async fn all_caught_up(shards: &Shards, round: usize) {
 async fn time_to_next_ack(shards: &Shards, round: usize, started: Instant) -> Duration {
     for attempt in 0.. {
         let command = Bytes::from(format!("after{round}-{attempt}"));
-        if shards.propose(SHARD, 1, Lane::Client, command, Duration::from_secs(10)).await.is_ok() {
+        if shards
+            .propose(SHARD, 1, Lane::Client, command, Duration::from_secs(10))
+            .await
+            .is_ok()
+        {
             break;
         }
         assert!(started.elapsed() < harness::DEADLINE, "no service after the kill");
@@ -116,10 +125,20 @@ async fn time_to_next_ack(shards: &Shards, round: usize, started: Instant) -> Du
 async fn a_killed_leader_is_replaced_before_the_election_timeout() {
     let data = tempfile::tempdir().unwrap();
     let addresses: Vec<SocketAddr> = (0..3).map(|_| harness::free_address()).collect();
-    let mut processes: Vec<Process> =
-        [2, 3].map(|node| Process::spawn(node, data.path(), addresses[node as usize - 1])).into();
+    let mut processes: Vec<Process> = [2, 3]
+        .map(|node| Process::spawn(node, data.path(), addresses[node as usize - 1]))
+        .into();
     let shards = start(config(1, data.path(), addresses[0])).await;
-    let nodes = (1..=3).map(|node| (NodeId(node), PeerAddress { address: addresses[node as usize - 1] })).collect();
+    let nodes = (1..=3)
+        .map(|node| {
+            (
+                NodeId(node),
+                PeerAddress {
+                    address: addresses[node as usize - 1],
+                },
+            )
+        })
+        .collect();
     shards.init(nodes, 1).await.unwrap();
     let mut outages = Vec::new();
     for round in 0..ROUNDS {
@@ -139,5 +158,8 @@ async fn a_killed_leader_is_replaced_before_the_election_timeout() {
     // The timeouts alone need election_max (the lease) and then at least election_min.
     let times = RaftTimes::default();
     let by_timeout = Duration::from_millis(times.election_max_ms + times.election_min_ms);
-    assert!(outages[0] < by_timeout, "even the shortest outage of {outages:?} waited for the election timeout");
+    assert!(
+        outages[0] < by_timeout,
+        "even the shortest outage of {outages:?} waited for the election timeout"
+    );
 }

@@ -70,6 +70,22 @@ pub(crate) struct Machine {
     membership: StoredMembership,
     at_ms: u64,
     mark: watch::Sender<AppliedMark>,
+    measures: Measures,
+}
+
+struct Measures {
+    apply_seconds: metrics::Histogram,
+    batch_commands: metrics::Histogram,
+}
+
+impl Measures {
+    fn new(shard: ShardId) -> Self {
+        let shard = shard.to_string();
+        Self {
+            apply_seconds: metrics::histogram!("kaiwa_raft_apply_duration_seconds", "shard" => shard.clone()),
+            batch_commands: metrics::histogram!("kaiwa_raft_batch_entries", "shard" => shard, "stage" => "apply"),
+        }
+    }
 }
 
 impl Machine {
@@ -77,6 +93,7 @@ impl Machine {
     pub(crate) fn new(stores: Stores, mut user: Box<dyn StateMachine>, mark: watch::Sender<AppliedMark>) -> Self {
         user.restored_at(0);
         Self {
+            measures: Measures::new(stores.shard),
             stores,
             user: Mutex::new(user),
             last_applied: None,
@@ -106,12 +123,15 @@ impl Machine {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("entry {} holds no batch", id.index)))?;
         // A new leader's clock may be behind its predecessor's: the log's time never goes back.
         self.at_ms = self.at_ms.max(at_ms);
+        let started = std::time::Instant::now();
         let applied = self.user.get_mut().apply(Batch {
             index: id.index,
             term: id.leader_id.term,
             at_ms: self.at_ms,
             commands: &commands,
         });
+        self.measures.apply_seconds.record(started.elapsed().as_secs_f64());
+        self.measures.batch_commands.record(commands.len() as f64);
         if applied.replies.len() != commands.len() {
             return Err(io::Error::other(format!(
                 "the state machine gave {} replies to {} commands",

@@ -22,9 +22,9 @@ thread_local! {
     static SEED: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// From now on this thread's randomness (election timeouts) follows from `seed`.
-#[allow(dead_code, reason = "for the simulation")]
-pub(crate) fn seed_this_thread(seed: u64) {
+/// From now on the randomness of openraft on this thread (election timeouts) follows from `seed`: for a simulation that
+/// runs on this one thread.
+pub fn seed_this_thread(seed: u64) {
     SEED.set(Some(seed));
 }
 

@@ -151,7 +151,10 @@ impl Inner {
             }
         }
         let mut peers = wanted;
-        peers.extend(self.joining.lock().clone());
+        let mut joining = self.joining.lock();
+        joining.retain(|node, _| !peers.contains_key(node));
+        peers.extend(joining.clone());
+        drop(joining);
         self.transport.set_peers(peers);
     }
 }

@@ -16,11 +16,11 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 pub struct Problem {
     /// `urn:kaiwa:problem:` and the code.
     #[serde(rename = "type")]
-    #[schema(rename = "type", example = "urn:kaiwa:problem:unknown_field")]
-    pub kind: String,
+    #[schema(rename = "type", value_type = String, example = "urn:kaiwa:problem:unknown_field")]
+    pub kind: Box<str>,
     /// The status, in words.
     #[schema(example = "Unprocessable Entity")]
-    pub title: String,
+    pub title: &'static str,
     /// HTTP status.
     #[schema(example = 422)]
     pub status: u16,
@@ -28,7 +28,7 @@ pub struct Problem {
     pub detail: String,
     /// Stable, snake_case; for programs.
     #[schema(example = "unknown_field")]
-    pub code: String,
+    pub code: &'static str,
     /// Where in the body.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldProblem>,
@@ -50,13 +50,13 @@ pub struct FieldProblem {
 
 impl Problem {
     /// A problem with this status, code and text.
-    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("urn:kaiwa:problem:{code}"),
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            kind: format!("urn:kaiwa:problem:{code}").into(),
+            title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),
-            code: code.to_owned(),
+            code,
             errors: Vec::new(),
             retry_after_ms: None,
         }
@@ -72,17 +72,17 @@ impl Problem {
     }
 
     /// 400: the request itself cannot be read.
-    pub fn bad_request(code: &str, detail: impl Into<String>) -> Self {
+    pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
     /// 422: readable, but a field is wrong.
-    pub fn invalid(code: &str, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn invalid(code: &'static str, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail).at(pointer)
     }
 
     /// 401, with a code that tells why.
-    pub fn unauthenticated(code: &str, detail: impl Into<String>) -> Self {
+    pub fn unauthenticated(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, code, detail)
     }
 
@@ -92,7 +92,7 @@ impl Problem {
     }
 
     /// 404, with a code that tells what there is none of.
-    pub fn not_found(code: &str, detail: impl Into<String>) -> Self {
+    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, detail)
     }
 
@@ -148,7 +148,7 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1_000).max(1)));
         }
         if status == StatusCode::UNAUTHORIZED {
-            let challenge = match self.code.as_str() {
+            let challenge = match self.code {
                 "unauthenticated" => "Bearer realm=\"kaiwa\"",
                 _ => "Bearer realm=\"kaiwa\", error=\"invalid_token\"",
             };

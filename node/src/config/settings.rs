@@ -347,7 +347,7 @@ pub const SETTINGS: &[Setting] = &[
         section: "log",
         key: "filter",
         kind: Kind::Filter(|d, v| d.config.log.filter = v),
-        default: "\"info,openraft=warn\"",
+        default: "\"info,openraft=warn,chunked_wal=warn,raft_log=warn\"",
         needed: false,
         doc: "Levels, for all and per module: `info,node::gateway=debug`. Levels: off, error, warn, info, debug, trace.",
     },

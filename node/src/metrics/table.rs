@@ -206,6 +206,10 @@ pub const METRICS: &[Metric] = &[
     ),
     histogram("kaiwa_raft_peer_rtt_seconds", None, "Round trip to a peer."),
     counter("kaiwa_raft_rpc_failures_total", "Calls to peers that failed."),
+    gauge(
+        "kaiwa_raft_clock_skew_seconds",
+        "How far this node's clock is from the median of its peers.",
+    ),
     gauge("kaiwa_raft_voters", "Members of the shard with a vote."),
     gauge("kaiwa_raft_learners", "Members of the shard without one."),
     histogram(

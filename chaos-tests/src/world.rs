@@ -1,0 +1,203 @@
+//! A cluster of real processes with a tenant in it.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use node::auth::{Grant, Role, SigningKey, issue_token, unix_now_s};
+use node::local::{LocalCluster, LocalOptions};
+use routing::ids::TenantId;
+use tempfile::TempDir;
+
+/// The tenant of all runs.
+pub const TENANT: TenantId = TenantId(0x0193_0000_0000_7000_8000_0000_0000_0001);
+/// Name of the tenant's supervisor.
+pub const SUPERVISOR: &str = "boss";
+const SECRET: &str = "a secret for tests only, of more than 32 bytes";
+const KID: &str = "chaos-1";
+
+/// The `kaiwa` binary of this build.
+pub fn kaiwa() -> &'static PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        // Built here, so that a test of this package alone does not try yesterday's binary.
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--package", "kaiwa", "--bin", "kaiwa"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        assert!(
+            build.status().expect("cargo starts").success(),
+            "the binary was not built"
+        );
+        let mut path = std::env::current_exe().expect("a test knows its own path");
+        while path
+            .file_name()
+            .is_some_and(|name| name != "debug" && name != "release")
+        {
+            assert!(path.pop(), "the test does not lie in a target folder");
+        }
+        path.join("kaiwa")
+    })
+}
+
+/// A running cluster with the tenant loaded; ended, and its folder removed, when dropped.
+pub struct World {
+    /// The processes.
+    pub cluster: LocalCluster,
+    /// Names of the agents.
+    pub agents: Vec<String>,
+    dir: TempDir,
+}
+
+impl World {
+    /// `nodes` nodes and a tenant with one queue and so many agents, each with room for `concurrent` chats.
+    pub async fn start(nodes: u64, agents: usize, concurrent: u16) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let cluster = LocalCluster::start(LocalOptions {
+            binary: kaiwa().clone(),
+            dir: dir.path().to_owned(),
+            nodes,
+            port_base: None,
+            shards: 4,
+            log: "info".to_owned(),
+            more: String::new(),
+        })
+        .await?;
+        let agents: Vec<String> = (0..agents).map(|n| format!("agent-{n:03}")).collect();
+        let world = Self { cluster, agents, dir };
+        world.load_tenant(concurrent)?;
+        Ok(world)
+    }
+
+    fn load_tenant(&self, concurrent: u16) -> Result<()> {
+        let mut file = format!(
+            r#"
+[tenant]
+name = "chaos"
+
+[[key]]
+kid = "{KID}"
+algorithm = "HS256"
+secret = "{SECRET}"
+
+[[queue]]
+name = "general"
+offer_timeout = "2s"
+decline_exclude = "1s"
+timeouts_until_away = 0
+wrap_up = {{ timed = "2s" }}
+
+[fallback]
+queues = ["general"]
+
+[[agent]]
+name = "{SUPERVISOR}"
+queues = []
+supervisor = true
+channels = {{ web_chat = {{ concurrent_max = 1 }} }}
+"#
+        );
+        for name in &self.agents {
+            file += &format!(
+                r#"
+[[agent]]
+name = "{name}"
+queues = ["general"]
+lease_hold = "20s"
+channels = {{ web_chat = {{ concurrent_max = {concurrent} }} }}
+"#
+            );
+        }
+        let path = self.dir.path().join("tenant.toml");
+        std::fs::write(&path, file)?;
+        let output = Command::new(kaiwa())
+            .args(["tenant", "load"])
+            .arg(&path)
+            .args([
+                "--tenant",
+                &TENANT.to_string(),
+                "--admin",
+                &self.cluster.admin_url(1)?,
+                "--key",
+                self.cluster.admin_key(),
+            ])
+            .output()?;
+        if !output.status.success() {
+            bail!("the tenant was not loaded: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
+    /// A token of the tenant.
+    pub fn token(&self, role: Role, subject: &str) -> String {
+        let grant = Grant {
+            tenant: TENANT,
+            role,
+            subject: subject.to_owned(),
+            audience: "kaiwa".to_owned(),
+            issuer: None,
+            not_before_s: unix_now_s() - 60,
+            expires_at_s: unix_now_s() + 3_600,
+        };
+        issue_token(KID, &SigningKey::Hs256(SECRET.to_owned()), &grant).expect("a token can be signed")
+    }
+
+    /// The shard of the tenant, and the node that leads it, as a running node knows.
+    pub async fn leader(&mut self) -> Result<u64> {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            for id in self.cluster.running() {
+                let Ok(status) = self.cluster.status(id).await else {
+                    continue;
+                };
+                let shard = status.shards.iter().find(|s| s.shard == 1);
+                if let Some(leader) = shard.and_then(|s| s.leader)
+                    && self.cluster.running().contains(&leader)
+                {
+                    return Ok(leader);
+                }
+            }
+            if Instant::now() > until {
+                bail!("shard 1 has no leader within 20 s");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until the digests of every shard agree at an equal index on all running nodes.
+    pub async fn wait_equal(&mut self, within: Duration) -> Result<()> {
+        let until = Instant::now() + within;
+        loop {
+            let mut seen: Vec<Vec<(u32, u64, String)>> = Vec::new();
+            for id in self.cluster.running() {
+                let status = self.cluster.status(id).await?;
+                seen.push(
+                    status
+                        .shards
+                        .iter()
+                        .map(|s| (s.shard, s.digest_index, s.digest.clone()))
+                        .collect(),
+                );
+            }
+            let first = seen.first().context("no node runs")?;
+            let differ = first.iter().any(|(shard, index, digest)| {
+                let same_index = |row: &&(u32, u64, String)| row.0 == *shard && row.1 == *index;
+                seen.iter()
+                    .any(|node| node.iter().find(same_index).is_some_and(|row| row.2 != *digest))
+            });
+            if differ {
+                bail!("replicas differ at an equal index: {seen:?}");
+            }
+            if seen.iter().all(|node| node == first) {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                bail!("the replicas did not come to an equal index within {within:?}: {seen:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}

@@ -22,9 +22,10 @@ const KID: &str = "chaos-1";
 pub fn kaiwa() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        // Built here, so that a test of this package alone does not try yesterday's binary.
+        // Built here, so that a test of this package alone does not try yesterday's binary. The whole workspace with its
+        // tests, because then cargo unifies features as `cargo test --workspace` does and has nothing to build again.
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--package", "kaiwa", "--bin", "kaiwa"]);
+        build.args(["build", "--quiet", "--workspace", "--bins", "--tests"]);
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }

@@ -42,7 +42,7 @@ function begin({ token, nodes }) {
     },
     refused: (code, detail) => ask(`${detail} (${code})`, begin),
   });
-  current = sessionStorage.getItem("kaiwa:chat:current");
+  current = sessionStorage.getItem(`${connection.key}:current`);
   connection.start().then(() => {
     starting = connection.pending().some(({ type }) => type === "start");
     show();
@@ -52,8 +52,8 @@ function begin({ token, nodes }) {
 function choose(conversation) {
   current = conversation;
   readSent = 0;
-  if (conversation) sessionStorage.setItem("kaiwa:chat:current", conversation);
-  else sessionStorage.removeItem("kaiwa:chat:current");
+  if (conversation) sessionStorage.setItem(`${connection.key}:current`, conversation);
+  else sessionStorage.removeItem(`${connection.key}:current`);
 }
 
 function frame(frame) {

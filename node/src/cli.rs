@@ -4,7 +4,7 @@
 mod admin;
 mod cluster;
 mod status;
-mod tenant;
+pub(crate) mod tenant;
 mod token;
 
 use std::io::{self, Write};

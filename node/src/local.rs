@@ -209,6 +209,20 @@ filter = "{log}"
         Ok(())
     }
 
+    /// Asks all processes to stop at once, and waits for them; those that take longer than `within` are killed.
+    pub async fn stop_all(&mut self, within: Duration) -> Result<()> {
+        for node in self.nodes.values_mut() {
+            if let Some(child) = &mut node.child {
+                drop(child.stdin.take());
+            }
+        }
+        let until = Instant::now() + within;
+        while !self.running().is_empty() && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.kill_all()
+    }
+
     /// Nodes whose process runs.
     pub fn running(&mut self) -> Vec<u64> {
         let alive = |node: &mut LocalNode| node.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(None)));

@@ -9,7 +9,7 @@ use routing::ids::{AgentId, QueueId, TenantId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::admin::{Admin, AdminArgs};
+use super::admin::{Admin, AdminArgs, KeyArg};
 use super::{CliError, block_on, read_file, say};
 use crate::api::model::settings::{AgentBody, ClassificationBody, QueueBody, RuleBody};
 use crate::directory::KeyAlgorithm;
@@ -79,14 +79,37 @@ fn parse(path: &std::path::Path) -> Result<TenantFile, CliError> {
 async fn load(args: &LoadArgs) -> Result<(), CliError> {
     let file = parse(&args.file)?;
     let admin = Admin::new(&args.admin)?;
-    let rows = tenants(&admin).await?;
-    let tenant = match (
-        args.tenant,
-        rows.iter()
-            .filter(|row| row.name == file.name)
-            .collect::<Vec<_>>()
-            .as_slice(),
-    ) {
+    let (tenant, existing) = apply(&admin, &file, args.tenant, args.dry_run, say).await?;
+    left(&file, &existing)
+        .iter()
+        .for_each(|what| say(&format!("left as it is, not in the file: {what}")));
+    let done = if args.dry_run { "would be" } else { "is" };
+    say(&format!("{tenant} {done} what {} says", args.file.display()));
+    Ok(())
+}
+
+/// What `kaiwa tenant load` does, without a word.
+pub(crate) async fn load_file(url: &str, key: &str, file: &TenantFile) -> Result<TenantId, CliError> {
+    let args = AdminArgs {
+        admin: url.to_owned(),
+        key: KeyArg {
+            key: Some(key.to_owned()),
+        },
+    };
+    let (tenant, _) = apply(&Admin::new(&args)?, file, None, false, |_| {}).await?;
+    Ok(tenant)
+}
+
+async fn apply(
+    admin: &Admin,
+    file: &TenantFile,
+    wanted: Option<TenantId>,
+    dry_run: bool,
+    tell: impl Fn(&str),
+) -> Result<(TenantId, Existing), CliError> {
+    let rows = tenants(admin).await?;
+    let same_name: Vec<&TenantRow> = rows.iter().filter(|row| row.name == file.name).collect();
+    let tenant = match (wanted, same_name.as_slice()) {
         (Some(tenant), _) => tenant,
         (None, []) => TenantId(uuid::Uuid::now_v7().as_u128()),
         (None, [row]) => row.id,
@@ -99,33 +122,28 @@ async fn load(args: &LoadArgs) -> Result<(), CliError> {
         }
     };
     let known = rows.iter().any(|row| row.id == tenant);
-    if !known && !args.dry_run {
+    if !known && !dry_run {
         let path = format!("/v1/admin/tenants/{tenant}");
         admin
             .call_until_done(Method::PUT, &path, Some(&json!({ "name": file.name })))
             .await?;
     }
-    let existing = if known || !args.dry_run {
-        existing(&admin, tenant).await?
+    let existing = if known || !dry_run {
+        existing(admin, tenant).await?
     } else {
         Existing::default()
     };
     let plan = file.plan(&existing);
     for (path, body, what) in calls(tenant, &plan) {
-        if !args.dry_run {
+        if !dry_run {
             admin
                 .call_until_done(Method::PUT, &path, Some(&body))
                 .await
                 .map_err(|error| within(&what, error))?;
         }
-        say(&what);
+        tell(&what);
     }
-    left(&file, &existing)
-        .iter()
-        .for_each(|what| say(&format!("left as it is, not in the file: {what}")));
-    let done = if args.dry_run { "would be" } else { "is" };
-    say(&format!("{tenant} {done} what {} says", args.file.display()));
-    Ok(())
+    Ok((tenant, existing))
 }
 
 fn within(what: &str, error: CliError) -> CliError {

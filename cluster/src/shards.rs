@@ -1,5 +1,6 @@
 //! All shards of one node: opening them, proposing to them, reading from them, moving them.
 
+mod forward;
 mod founding;
 mod gauges;
 mod router;
@@ -25,7 +26,7 @@ use crate::config::Config;
 use crate::environment::{Blocking, Environment, Links, OpenLog, OpenSnapshots};
 use crate::error::{InitError, MembershipError, ProposeError, ReadError, StartError};
 use crate::identity::Identity;
-use crate::raft::frames::{ChangeAnswer, ChangeFrame, ProposeAnswer, ProposeFrame, ReadAnswer, kind, pack, unpack};
+use crate::raft::frames::{ChangeAnswer, ChangeFrame, ProposeAnswer, ProposeFrame, ReadAnswer};
 use crate::raft::settings;
 use crate::shard::{Parts, Replica};
 use crate::state_machine::{ShardId, StateMachineFactory};
@@ -130,88 +131,6 @@ impl Inner {
         .await?;
         self.replicas.write().insert(shard, replica);
         Ok(())
-    }
-
-    /// The node to ask for `shard`'s leader: the leader if it is known here, else any other node in turn.
-    fn ask(&self, shard: ShardId, hint: Option<NodeId>, attempt: usize) -> Option<NodeId> {
-        match self.replica(shard) {
-            Some(replica) => replica.leader().or(hint),
-            None => hint.or_else(|| {
-                let nodes = self.identity.get()?.nodes;
-                let others: Vec<_> = nodes.into_keys().filter(|&node| node != self.node).collect();
-                others.get(attempt % others.len().max(1)).copied()
-            }),
-        }
-    }
-
-    /// Until the shard's leader changes, or a moment has passed.
-    async fn wait_for_leader(&self, shard: ShardId, deadline: Instant) {
-        let until = deadline.min(Instant::now() + RETRY);
-        match self.replica(shard) {
-            Some(replica) => {
-                let mut leadership = replica.leadership.subscribe();
-                let _ = tokio::time::timeout_at(until, leadership.changed()).await;
-            }
-            None => tokio::time::sleep_until(until).await,
-        }
-    }
-
-    async fn propose_once(&self, to: NodeId, shard: ShardId, frame: ProposeFrame, deadline: Instant) -> ProposeAnswer {
-        if to == self.node {
-            return match self.replica(shard) {
-                Some(replica) => replica.propose(frame.group, frame.lane, frame.command, deadline).await,
-                None => ProposeAnswer::NotLeader(None),
-            };
-        }
-        let left = deadline.duration_since(Instant::now());
-        let frame = ProposeFrame {
-            deadline_ms: left.as_millis() as u64,
-            ..frame
-        };
-        match self
-            .transport
-            .call(to, Purpose::Commands, kind::PROPOSE, pack(shard, &frame), left)
-            .await
-        {
-            Ok(body) => unpack(&body).map_or(ProposeAnswer::Unknown, |(_, answer)| answer),
-            Err(CallError::OutcomeUnknown(..)) => ProposeAnswer::Unknown,
-            Err(CallError::Busy(_)) => ProposeAnswer::Overloaded { retry_after_ms: 100 },
-            Err(CallError::Refused(_) | CallError::Unreachable(..)) => ProposeAnswer::NotLeader(None),
-        }
-    }
-
-    async fn read_once(&self, to: NodeId, shard: ShardId, deadline: Instant) -> ReadAnswer {
-        if to == self.node {
-            return match self.replica(shard) {
-                Some(replica) => replica.read_index(deadline).await,
-                None => ReadAnswer::NotLeader(None),
-            };
-        }
-        let left = deadline.duration_since(Instant::now());
-        let body = pack(shard, &(left.as_millis() as u64));
-        match self
-            .transport
-            .call(to, Purpose::Commands, kind::READ_INDEX, body, left)
-            .await
-        {
-            Ok(body) => unpack(&body).map_or(ReadAnswer::NotLeader(None), |(_, answer)| answer),
-            Err(_) => ReadAnswer::NotLeader(None),
-        }
-    }
-
-    async fn change_once(&self, to: NodeId, shard: ShardId, step: ChangeFrame, deadline: Instant) -> ChangeAnswer {
-        if to == self.node {
-            return self.change_here(shard, step).await;
-        }
-        let left = deadline.duration_since(Instant::now()).min(Duration::from_secs(15));
-        match self
-            .transport
-            .call(to, Purpose::Commands, kind::CHANGE, pack(shard, &step), left)
-            .await
-        {
-            Ok(body) => unpack(&body).map_or(ChangeAnswer::NotLeader(None), |(_, answer)| answer),
-            Err(error) => ChangeAnswer::Failed(error.to_string()),
-        }
     }
 
     /// A membership step, if this node leads the shard.

@@ -93,3 +93,22 @@ fn an_acknowledgement_before_the_flush_is_found() {
     let (seed, violations) = found.expect("disks that lie went unnoticed");
     eprintln!("acknowledged before the flush, found by seed {seed}: {violations:#?}");
 }
+
+#[test]
+fn a_node_with_a_fast_clock_does_not_go_on_leading() {
+    for seed in 0..3 {
+        let settings = Settings {
+            // It founds the cluster, so it leads first; and there are no faults that could depose it.
+            fast_clock: Some(1),
+            faults_for: std::time::Duration::ZERO,
+            quiet_for: std::time::Duration::from_secs(10),
+            ..Settings::new(seed)
+        };
+        let report = run(settings);
+        assert!(report.violations.is_empty(), "seed {seed}: {:#?}", report.violations);
+        assert!(
+            report.last_leader.is_some_and(|leader| leader != 1),
+            "seed {seed}: {report:?}"
+        );
+    }
+}

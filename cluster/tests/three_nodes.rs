@@ -159,3 +159,66 @@ async fn a_fourth_node_joins_and_the_first_leaves_under_traffic() {
     assert_eq!(cluster.shards(4).cluster_id(), cluster.shards(2).cluster_id());
     assert!(!cluster.shards(2).status().nodes.contains_key(&NodeId(1)));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_over_mutual_tls() {
+    let mut cluster = Cluster::start_with_tls(1).await;
+    let mut acked = Vec::new();
+    for round in 0..10 {
+        let command = format!("c{round}");
+        propose(&cluster.shards(round % 3 + 1), SHARD, &command).await.unwrap();
+        acked.push(command);
+    }
+    cluster.close(3).await;
+    propose_surely(&cluster.shards(1), SHARD, "meanwhile").await;
+    acked.push("meanwhile".into());
+    cluster.open(3).await;
+    cluster.assert_equal(SHARD, &[1, 2, 3], &acked).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_whose_disk_was_emptied_is_not_taken_back() {
+    let mut cluster = Cluster::start(0, 1_000).await;
+    propose_surely(&cluster.shards(1), ShardId(0), "before").await;
+    cluster.close(3).await;
+    std::fs::remove_dir_all(&cluster.nodes[&3].config.data_dir).unwrap();
+    cluster.open(3).await;
+    let address = cluster.addresses()[&NodeId(3)].clone();
+    let refused = cluster.shards(1).add_node(NodeId(3), address).await;
+    assert!(
+        matches!(refused, Err(MembershipError::Unreachable(NodeId(3), _))),
+        "{refused:?}"
+    );
+    assert!(cluster.shards(3).local_shards().is_empty());
+    propose_surely(&cluster.shards(1), ShardId(0), "after").await;
+}
+
+/// Not a test but a measurement: `--ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn throughput() {
+    for in_flight in [1_u32, 64, 512] {
+        let cluster = Cluster::start(1, 1_000_000).await;
+        let leader = cluster.leader(SHARD).await;
+        let started = std::time::Instant::now();
+        let clients: Vec<_> = (0..in_flight)
+            .map(|client| {
+                let shards = cluster.shards(leader);
+                tokio::spawn(async move {
+                    let mut count = 0_u64;
+                    while started.elapsed() < Duration::from_secs(3) {
+                        propose_surely(&shards, SHARD, &format!("{client:05}-{count:0194}")).await;
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .collect();
+        let mut total = 0;
+        for client in clients {
+            total += client.await.unwrap();
+        }
+        let per_second = total as f64 / started.elapsed().as_secs_f64();
+        eprintln!("{in_flight} in flight, 200 bytes, all three nodes in one process: {per_second:.0} writes/s");
+    }
+}

@@ -102,6 +102,8 @@ pub(crate) struct OpenFrame {
     pub(crate) cluster: ClusterId,
     pub(crate) shards: Vec<ShardId>,
     pub(crate) nodes: std::collections::BTreeMap<NodeId, PeerAddress>,
+    /// The node is a member already, so its disk must not be empty.
+    pub(crate) is_member: bool,
 }
 
 /// A node's answer to [`OpenFrame`].
@@ -111,7 +113,7 @@ pub(crate) enum OpenAnswer {
     Open,
     /// The node belongs to another cluster.
     OtherCluster(ClusterId),
-    /// A replica could not be opened.
+    /// Refused, or a replica could not be opened.
     Failed(String),
 }
 

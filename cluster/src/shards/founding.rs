@@ -44,7 +44,15 @@ impl Inner {
             shards: frame.shards.into_iter().collect(),
             nodes: frame.nodes,
         };
-        if let Some(known) = self.identity.get() {
+        let known = self.identity.get();
+        if known.is_none() && frame.is_member {
+            // Its votes and entries are gone: as the same member it could undo what it once promised.
+            return OpenAnswer::Failed(format!(
+                "node {} is a member, but its disk is empty: remove it, and add it again under a new node id",
+                self.node
+            ));
+        }
+        if let Some(known) = known {
             if known.cluster != wanted.cluster {
                 return OpenAnswer::OtherCluster(known.cluster);
             }
@@ -107,6 +115,8 @@ impl Inner {
             cluster: known.cluster,
             shards: known.shards.iter().copied().collect(),
             nodes: known.nodes.clone(),
+            // A shard is initialised only after every node has opened its replicas.
+            is_member: self.replicas().iter().any(|replica| !replica.members().is_empty()),
         };
         for &node in known.nodes.keys().filter(|node| **node != self.node) {
             match self.ask_to_open(node, &frame, deadline).await {
@@ -235,6 +245,10 @@ impl Inner {
             cluster: known.cluster,
             shards: known.shards.iter().copied().collect(),
             nodes,
+            is_member: self
+                .replicas()
+                .iter()
+                .any(|replica| replica.members().contains_key(&node)),
         };
         let deadline = Instant::now() + OPEN_DEADLINE;
         if node != self.node {

@@ -17,7 +17,7 @@ use crate::transport::Purpose;
 
 /// Between two looks at the peers' clocks.
 const SKEW_INTERVAL: Duration = Duration::from_secs(2);
-/// A leader acts when it was off so many times in a row.
+/// A node leads no more when it was off so many times in a row.
 const SKEW_STRIKES: u32 = 3;
 
 pub(super) fn report(inner: &Inner) {
@@ -52,35 +52,27 @@ pub(super) async fn watch_skew(inner: Arc<Inner>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(SKEW_INTERVAL) => {}
         }
-        let led: Vec<_> = inner
-            .replicas()
-            .into_iter()
-            .filter(|replica| replica.leader() == Some(inner.node))
-            .collect();
-        if led.is_empty() {
-            strikes = 0;
-            continue;
-        }
-        let others = peer_clocks(&inner).await;
-        let worst = led
-            .iter()
-            .map(|replica| skew_ms(replica.clock.now_ms(), &others))
-            .max_by_key(|skew| skew.abs());
-        let skew = worst.unwrap_or(0);
+        // The wall clocks are compared, not the stamps: a log that was stamped ahead must not depose every new leader.
+        let skew = skew_ms((inner.wall_clock)(), &peer_clocks(&inner).await);
         gauge!("kaiwa_raft_clock_skew_seconds").set(skew as f64 / 1000.0);
-        strikes = if skew.unsigned_abs() > CLOCK_SKEW_MAX_MS {
-            strikes + 1
-        } else {
-            0
+        strikes = match skew.unsigned_abs() > CLOCK_SKEW_MAX_MS {
+            true => strikes + 1,
+            false => 0,
         };
         if strikes >= SKEW_STRIKES {
-            tracing::error!(skew_ms = skew, "this node's clock is off: leaderships are handed over");
-            for replica in led {
-                if let Some(&to) = replica.successors().first() {
-                    replica.hand_over(to, Instant::now() + HAND_OVER_DEADLINE).await;
-                }
-            }
-            strikes = 0;
+            leave_leaderships(&inner, skew).await;
+        }
+    }
+}
+
+async fn leave_leaderships(inner: &Inner, skew: i64) {
+    for replica in inner.replicas() {
+        if replica.leader() != Some(inner.node) {
+            continue;
+        }
+        tracing::error!(shard = %replica.shard, skew_ms = skew, "this node's clock is off: leadership is handed over");
+        if let Some(&to) = replica.successors().first() {
+            replica.hand_over(to, Instant::now() + HAND_OVER_DEADLINE).await;
         }
     }
 }

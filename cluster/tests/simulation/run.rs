@@ -13,8 +13,12 @@ pub struct Settings {
     pub seed: u64,
     /// How long faults are put in, simulated.
     pub faults_for: Duration,
+    /// How long nothing happens before the end.
+    pub quiet_for: Duration,
     /// openraft's `enable_leader_restore`: anything but `Some(false)` is a bug put in on purpose.
     pub leader_restore: Option<bool>,
+    /// This node's clock is ten seconds ahead of the others'.
+    pub fast_clock: Option<u64>,
     /// Disks that call back before they have flushed: a bug put in on purpose.
     pub acknowledge_before_flush: bool,
 }
@@ -25,8 +29,10 @@ impl Settings {
         Self {
             seed,
             faults_for: Duration::from_secs(6),
+            quiet_for: Duration::ZERO,
             leader_restore: Some(false),
             acknowledge_before_flush: false,
+            fast_clock: None,
         }
     }
 }
@@ -52,6 +58,8 @@ pub struct Report {
     pub terms: u64,
     /// Snapshots that came from another replica.
     pub snapshots_received: u64,
+    /// Who led when the run ended.
+    pub last_leader: Option<u64>,
 }
 
 /// Runs one seed, on a thread of its own: some libraries keep random state per thread.

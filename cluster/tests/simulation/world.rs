@@ -78,7 +78,8 @@ impl World {
         let net = Net::new(random.random());
         let nodes = NODES.map(|node| {
             let disk = SimulatedDisk::new(random.random(), disk_behaviour(&settings, 2_000));
-            let clock_offset_ms = random.random_range(0..300);
+            let ahead_ms = if settings.fast_clock == Some(node) { 10_000 } else { 0 };
+            let clock_offset_ms = ahead_ms + random.random_range(0..300);
             (
                 node,
                 Node {
@@ -114,8 +115,12 @@ impl World {
         }
         let random = SmallRng::seed_from_u64(self.settings.seed ^ 0xfa_17);
         faults::run(&self, random).await;
+        tokio::time::sleep(self.settings.quiet_for).await;
         self.heal().await;
-        self.oracle.finish(&NODES)
+        Report {
+            last_leader: self.leader(),
+            ..self.oracle.finish(&NODES)
+        }
     }
 
     /// Starts a node's process on what its disk holds.

@@ -13,7 +13,7 @@ use cluster::error::ProposeError;
 use cluster::shards::{Lane, Proposed, Service, Shards};
 use cluster::state_machine::{Applied, Batch, Row, ShardId, SnapshotWriter, StateMachine};
 use cluster::status::ShardStatus;
-use cluster::transport::{NodeId, PeerAddress};
+use cluster::transport::{NodeId, PeerAddress, certificates};
 
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -105,11 +105,21 @@ pub struct Cluster {
     _data: tempfile::TempDir,
     root: std::path::PathBuf,
     snapshot_entries: u64,
+    with_tls: bool,
 }
 
 impl Cluster {
     /// Three nodes with `shard_count` shards beside the directory.
     pub async fn start(shard_count: u32, snapshot_entries: u64) -> Self {
+        Self::start_with(shard_count, snapshot_entries, false).await
+    }
+
+    /// The same, with certificates of an authority of its own.
+    pub async fn start_with_tls(shard_count: u32) -> Self {
+        Self::start_with(shard_count, 1_000, true).await
+    }
+
+    async fn start_with(shard_count: u32, snapshot_entries: u64, with_tls: bool) -> Self {
         init_tracing();
         let data = tempfile::tempdir().unwrap();
         let root = data.path().to_owned();
@@ -118,7 +128,11 @@ impl Cluster {
             _data: data,
             root,
             snapshot_entries,
+            with_tls,
         };
+        if with_tls {
+            certificates::make_authority(&cluster.root.join("certs")).unwrap();
+        }
         for node in 1..=3 {
             cluster.add_config(node);
             cluster.open(node).await;
@@ -135,7 +149,10 @@ impl Cluster {
             data_dir: self.root.join(node.to_string()),
             listen: address,
             advertise: address,
-            tls: None,
+            tls: self.with_tls.then(|| {
+                let addresses = [address.ip().to_string()];
+                certificates::issue_node(&self.root.join("certs"), NodeId(node), &addresses).unwrap()
+            }),
             raft: RaftTimes::default(),
             snapshot_entries: self.snapshot_entries,
             keep_entries: 10,

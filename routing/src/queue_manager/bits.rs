@@ -25,6 +25,10 @@ impl BitSet {
         self.word((bit / 64) as usize) & (1 << (bit % 64)) != 0
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.words.iter().all(|&word| word == 0)
+    }
+
     /// Keeps the allocation.
     pub(super) fn clear(&mut self) {
         self.words.fill(0);

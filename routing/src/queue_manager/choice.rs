@@ -66,6 +66,9 @@ impl Rank {
     }
 }
 
+/// Classes in vain, after which it pays to see what else is in vain: a look at every fresh pool.
+const MISSES: u32 = 16;
+
 /// Above any sum of levels.
 const SCORE_MAX: u64 = 1 << 20;
 
@@ -116,7 +119,7 @@ impl Index {
                 ] {
                     bits.clear();
                 }
-                self.reach_stale = false;
+                self.misses = 0;
                 return None;
             };
             let mut best = Best::of(if explained { EXPLAINED_CANDIDATES } else { 1 });
@@ -126,7 +129,10 @@ impl Index {
             }
             self.stuck.insert(class);
             self.fresh_classes.remove(class);
-            self.forget_out_of_reach();
+            self.misses += 1;
+            if self.misses >= MISSES {
+                self.forget_out_of_reach();
+            }
         }
     }
 
@@ -134,44 +140,48 @@ impl Index {
     /// then the next call gives another.)
     fn first_class(&mut self) -> Option<u32> {
         let mut first = (OrderKey::LAST, NONE);
-        self.scratch.clear();
+        self.ageing_queues.clear();
         for word in 0..self.nonempty.word_count() {
             let hopeful = (self.reach.word(word) | self.fresh_classes.word(word))
                 & self.nonempty.word(word)
                 & !self.stuck.word(word);
-            if hopeful == 0 {
-                continue;
-            }
             let (base, ageing) = (word as u32 * 64, self.ageing.word(word));
-            for class in (Members {
-                bits: hopeful & !ageing,
-                base,
-            }) {
-                let head = self.heads[class as usize];
-                if head < first.0 {
-                    first = (head, class);
+            if hopeful & !ageing != 0 && self.heads.bound(word) < first.0 {
+                for class in (Members {
+                    bits: hopeful & !ageing,
+                    base,
+                }) {
+                    let head = self.heads.get(class);
+                    if head < first.0 {
+                        first = (head, class);
+                    }
                 }
             }
             for class in (Members {
                 bits: hopeful & ageing,
                 base,
             }) {
-                let head = self.heads[class as usize];
-                let queue = self.specs[self.classes[class].key.spec].key.queue;
-                match self.scratch.iter_mut().find(|(other, ..)| *other == queue) {
-                    Some(entry) if head < entry.1 => *entry = (queue, head, class),
-                    Some(_) => {}
-                    None => self.scratch.push((queue, head, class)),
+                let (head, queue) = (self.heads.get(class), self.queue_of_class[class as usize]);
+                let first_of_queue = &mut self.firsts[queue as usize];
+                if first_of_queue.1 == NONE {
+                    self.ageing_queues.push(queue);
+                }
+                if head < first_of_queue.0 {
+                    *first_of_queue = (head, class);
                 }
             }
         }
-        // Keys of strict priority are the same within and across queues; an ageing queue sends only its own first, and one that
-        // nobody is free for must not stand before the next of its queue.
-        for &(_, _, class) in &self.scratch {
-            let mut best = Best::of(1);
-            self.best_agents(class, &mut best);
-            if best.ranks().is_empty() {
-                return Some(class);
+        self.first_with_ageing(first)
+    }
+
+    /// Keys of strict priority are the same within and across queues; an ageing queue sends only its own first, and one that nobody
+    /// is free for must not stand before the next of its queue: it is given, to be found out.
+    fn first_with_ageing(&mut self, mut first: (OrderKey, u32)) -> Option<u32> {
+        let mut hopeless = None;
+        for &queue in &self.ageing_queues {
+            let (_, class) = std::mem::replace(&mut self.firsts[queue as usize], (OrderKey::LAST, NONE));
+            if !self.has_somebody(class) {
+                hopeless = Some(class);
             }
             let Some((_, slot)) = self.classes[class].order.first() else {
                 continue;
@@ -181,7 +191,17 @@ impl Index {
                 first = (key, class);
             }
         }
-        (first.1 != NONE).then_some(first.1)
+        hopeless.or((first.1 != NONE).then_some(first.1))
+    }
+
+    fn has_somebody(&self, handle: u32) -> bool {
+        let class = &self.classes[handle];
+        if class.key.only.is_none() && class.key.excluded.is_empty() {
+            return self.specs[class.key.spec].row.meets(&self.free_pools);
+        }
+        let mut best = Best::of(1);
+        self.best_agents(handle, &mut best);
+        !best.ranks().is_empty()
     }
 
     /// The best agents that are free for a class, looking at the heads of its pools' sets only.
@@ -343,14 +363,12 @@ impl Index {
         })
     }
 
-    /// After a class was found to have nobody: what else the pools that ran empty since have taken with them.
+    /// After some classes were found to have nobody: what else the pools that ran empty have taken with them.
     fn forget_out_of_reach(&mut self) {
-        if self.reach_stale {
-            self.reach.clear();
-            for pool in self.fresh_pools.iter() {
-                self.reach.add_all(&self.pools[pool].row);
-            }
-            self.reach_stale = false;
+        self.misses = 0;
+        self.reach.clear();
+        for pool in self.fresh_pools.iter() {
+            self.reach.add_all(&self.pools[pool].row);
         }
         for word in 0..self.fresh_classes.word_count() {
             for class in (Members {

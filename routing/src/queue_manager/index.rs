@@ -21,7 +21,7 @@ use std::sync::Arc;
 use super::bits::BitSet;
 use super::hashing::IdMap;
 use super::order::OrderKey;
-use super::slab::Slab;
+use super::slab::{NONE, Slab};
 use super::supply::{Agent, Pool, Profile, ProfileKey};
 use super::waiting::{Class, ClassKey, Spec, SpecKey, Waiting};
 use crate::ids::{AgentId, ConversationId, QueueId};
@@ -60,7 +60,9 @@ pub(super) struct Index {
     /// Classes without a conversation, to be swept.
     pub(super) empty_classes: BTreeSet<u32>,
     /// By class: the first of its order.
-    pub(super) heads: Vec<OrderKey>,
+    pub(super) heads: Heads,
+    /// By class.
+    pub(super) queue_of_class: Vec<u32>,
     /// Classes whose order is not empty.
     pub(super) nonempty: BitSet,
     /// Classes of queues whose order is not comparable with other queues'.
@@ -82,11 +84,13 @@ pub(super) struct Index {
     pub(super) fresh_classes: BitSet,
     /// At least the classes that a fresh pool can serve.
     pub(super) reach: BitSet,
-    /// A fresh pool ran empty since `reach` was computed.
-    pub(super) reach_stale: bool,
     /// Classes found to have nobody free, since somebody became free.
     pub(super) stuck: BitSet,
-    pub(super) scratch: Vec<(u32, OrderKey, u32)>,
+    /// Classes found so since `reach` was computed.
+    pub(super) misses: u32,
+    /// By queue: the first class of an ageing one, while a first class is looked for.
+    pub(super) firsts: Vec<(OrderKey, u32)>,
+    pub(super) ageing_queues: Vec<u32>,
 }
 
 impl Index {
@@ -106,6 +110,7 @@ impl Index {
             profiles: BTreeSet::new(),
             specs: BTreeSet::new(),
         });
+        self.firsts.push((OrderKey::LAST, NONE));
         self.queue_of.insert(id, queue);
         queue
     }
@@ -184,10 +189,7 @@ impl Index {
                 .map(|(key, slot)| (key, self.waiting[*slot].conversation))
                 .collect();
             let head = class.order.first().map_or(OrderKey::LAST, |(key, _)| *key);
-            assert_eq!(
-                head, self.heads[handle as usize],
-                "a head is not the first of its order"
-            );
+            assert_eq!(head, self.heads.get(handle), "a head is not the first of its order");
             assert_eq!(self.nonempty.contains(handle), !class.order.is_empty());
             let mut serving = Vec::new();
             for pool in spec.row.iter() {
@@ -236,6 +238,43 @@ impl Index {
             let _ = writeln!(all, "{line}");
             all
         })
+    }
+}
+
+/// The first of each class's order, and a bound on those of 64 classes together, so that most need not be looked at.
+#[derive(Debug, Default)]
+pub(super) struct Heads {
+    keys: Vec<OrderKey>,
+    /// By word of a bit set: the least of its keys.
+    bounds: Vec<OrderKey>,
+}
+
+impl Heads {
+    pub(super) fn get(&self, class: u32) -> OrderKey {
+        self.keys[class as usize]
+    }
+
+    pub(super) fn bound(&self, word: usize) -> OrderKey {
+        self.bounds[word]
+    }
+
+    pub(super) fn make_room(&mut self, class: u32) {
+        let words = class as usize / 64 + 1;
+        if words > self.bounds.len() {
+            self.bounds.resize(words, OrderKey::LAST);
+            self.keys.resize(words * 64, OrderKey::LAST);
+        }
+    }
+
+    pub(super) fn set(&mut self, class: u32, key: OrderKey) {
+        let word = class as usize / 64;
+        let was = std::mem::replace(&mut self.keys[class as usize], key);
+        if key <= self.bounds[word] {
+            self.bounds[word] = key;
+        } else if was == self.bounds[word] {
+            let least = self.keys[word * 64..][..64].iter().min();
+            self.bounds[word] = least.copied().unwrap_or(OrderKey::LAST);
+        }
     }
 }
 

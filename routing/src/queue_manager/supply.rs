@@ -438,7 +438,9 @@ impl Index {
                 (true, false) if pool.by_idle.is_empty() => {
                     self.free_pools.remove(pool_handle);
                     self.fresh_pools.remove(pool_handle);
-                    self.reach_stale = true;
+                    if self.fresh_pools.is_empty() {
+                        self.reach.clear();
+                    }
                 }
                 _ => {}
             }

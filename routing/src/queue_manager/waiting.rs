@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::bits::BitSet;
 use super::index::{Index, Relation, SharedChannel};
 use super::order::{OrderKey, Place};
+use super::slab::NONE;
 use crate::ids::{AgentId, ConversationId, Millis};
 use crate::settings::{Order, Requirement};
 use crate::view::Demand;
@@ -155,7 +156,7 @@ impl Index {
     }
 
     fn order_of(&self, class: u32) -> &Order {
-        &self.queues[self.specs[self.classes[class].key.spec].key.queue as usize].order
+        &self.queues[self.queue_of_class[class as usize] as usize].order
     }
 
     /// Puts a conversation into its class's order, if it may be offered.
@@ -167,8 +168,9 @@ impl Index {
         let class = waiting.class;
         let key = OrderKey::within(self.order_of(class), &waiting.place());
         self.classes[class].order.insert((key, slot));
-        let head = &mut self.heads[class as usize];
-        *head = key.min(*head);
+        if key < self.heads.get(class) {
+            self.heads.set(class, key);
+        }
         self.nonempty.insert(class);
         self.fresh_classes.insert(class);
     }
@@ -183,12 +185,12 @@ impl Index {
         let key = OrderKey::within(self.order_of(handle), &waiting.place());
         let class = &mut self.classes[handle];
         class.order.remove(&(key, slot));
-        match class.order.first() {
-            Some((head, _)) => self.heads[handle as usize] = *head,
-            None => {
-                self.heads[handle as usize] = OrderKey::LAST;
-                self.nonempty.remove(handle);
-            }
+        let head = class.order.first().map_or(OrderKey::LAST, |(key, _)| *key);
+        if head != self.heads.get(handle) {
+            self.heads.set(handle, head);
+        }
+        if class.order.is_empty() {
+            self.nonempty.remove(handle);
         }
     }
 
@@ -206,7 +208,8 @@ impl Index {
             .into_iter()
             .map(|slot| (OrderKey::within(&order, &self.waiting[slot].place()), slot))
             .collect();
-        self.heads[handle as usize] = class.order.first().map_or(OrderKey::LAST, |(key, _)| *key);
+        let head = class.order.first().map_or(OrderKey::LAST, |(key, _)| *key);
+        self.heads.set(handle, head);
     }
 
     fn class(&mut self, demand: &Demand) -> u32 {
@@ -224,9 +227,11 @@ impl Index {
             members: 0,
             order: BTreeSet::new(),
         });
-        if self.heads.len() <= class as usize {
-            self.heads.resize(class as usize + 1, OrderKey::LAST);
+        self.heads.make_room(class);
+        if self.queue_of_class.len() <= class as usize {
+            self.queue_of_class.resize(class as usize + 1, NONE);
         }
+        self.queue_of_class[class as usize] = self.specs[spec].key.queue;
         self.empty_classes.insert(class);
         self.specs[spec].classes.push(class);
         match key.only {

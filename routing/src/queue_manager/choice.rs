@@ -350,7 +350,7 @@ impl Index {
         if class.key.only.is_none() {
             self.queues[queue_handle].last_turn = Some(rank.id);
         }
-        self.delist(slot);
+        self.pop_head(handle);
         let waiting = &mut self.waiting[slot];
         waiting.proposed = true;
         let conversation = waiting.conversation;

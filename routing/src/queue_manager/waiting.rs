@@ -183,8 +183,18 @@ impl Index {
         }
         let handle = waiting.class;
         let key = OrderKey::within(self.order_of(handle), &waiting.place());
-        let class = &mut self.classes[handle];
-        class.order.remove(&(key, slot));
+        self.classes[handle].order.remove(&(key, slot));
+        self.renew_head(handle);
+    }
+
+    /// Takes the first out of a class's order.
+    pub(super) fn pop_head(&mut self, handle: u32) {
+        self.classes[handle].order.pop_first();
+        self.renew_head(handle);
+    }
+
+    fn renew_head(&mut self, handle: u32) {
+        let class = &self.classes[handle];
         let head = class.order.first().map_or(OrderKey::LAST, |(key, _)| *key);
         if head != self.heads.get(handle) {
             self.heads.set(handle, head);

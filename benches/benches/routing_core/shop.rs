@@ -69,13 +69,25 @@ pub fn queue_settings(n: usize, policies: Policies) -> QueueSettings {
 
 /// Five queues of fifty and six skills of twenty: a profile serves some twenty classes of the thousand.
 pub fn agent_settings(profile: usize, name: String) -> AgentSettings {
-    let skills = (0..6).map(|i| (skill((profile * 3 + i * 7) % SKILLS), 1 + ((profile / 20 + i) % 10) as u8));
-    let channel = ChannelCapacity { concurrent_max: SLOTS, cost: 1, exclusive: false };
+    let skills = (0..6).map(|i| {
+        (
+            skill((profile * 3 + i * 7) % SKILLS),
+            1 + ((profile / 20 + i) % 10) as u8,
+        )
+    });
+    let channel = ChannelCapacity {
+        concurrent_max: SLOTS,
+        cost: 1,
+        exclusive: false,
+    };
     AgentSettings {
         name,
         skills: skills.collect(),
         queues: (0..5).map(|i| queue_id((profile + i * 11) % QUEUES)).collect(),
-        capacity: Capacity { total: SLOTS.into(), channels: BTreeMap::from([(chat(), channel)]) },
+        capacity: Capacity {
+            total: SLOTS.into(),
+            channels: BTreeMap::from([(chat(), channel)]),
+        },
         ..AgentSettings::default()
     }
 }
@@ -83,7 +95,13 @@ pub fn agent_settings(profile: usize, name: String) -> AgentSettings {
 /// What a class asks for: its queue, and one skill.
 pub fn class(n: usize) -> (QueueId, Vec<Requirement>) {
     let level = 1 + (n / 100 % 5) as u8;
-    (queue_id(n % QUEUES), vec![Requirement { skill: skill(n / QUEUES % SKILLS), level }])
+    (
+        queue_id(n % QUEUES),
+        vec![Requirement {
+            skill: skill(n / QUEUES % SKILLS),
+            level,
+        }],
+    )
 }
 
 /// Deterministic, and cheap.
@@ -116,8 +134,9 @@ pub struct Shop {
 
 impl Shop {
     pub fn new(waiting: usize, policies: Policies) -> Self {
-        let profiles: Vec<Arc<AgentSettings>> =
-            (0..PROFILES).map(|p| Arc::new(agent_settings(p, String::new()))).collect();
+        let profiles: Vec<Arc<AgentSettings>> = (0..PROFILES)
+            .map(|p| Arc::new(agent_settings(p, String::new())))
+            .collect();
         let supplies: Vec<Supply> = (0..AGENTS)
             .map(|n| Supply {
                 agent: agent_id(n),
@@ -130,9 +149,16 @@ impl Shop {
             .collect();
         let mut shop = Self {
             manager: QueueManager::new(Views::default()),
-            agent_of: supplies.iter().enumerate().map(|(n, supply)| (supply.agent, n)).collect(),
+            agent_of: supplies
+                .iter()
+                .enumerate()
+                .map(|(n, supply)| (supply.agent, n))
+                .collect(),
             supplies,
-            classes: (0..1_000).map(class).map(|(queue, required)| (queue, required.into())).collect(),
+            classes: (0..1_000)
+                .map(class)
+                .map(|(queue, required)| (queue, required.into()))
+                .collect(),
             nothing: Arc::new([]),
             dice: Dice::new(),
             arrivals: 0,
@@ -199,13 +225,22 @@ impl Shop {
     }
 
     pub fn decide(&mut self, limit: usize, explained: bool) -> Vec<Decision> {
-        if explained { self.manager.decide(self.now_ms, limit) } else { self.manager.decide_unexplained(self.now_ms, limit) }
+        if explained {
+            self.manager.decide(self.now_ms, limit)
+        } else {
+            self.manager.decide_unexplained(self.now_ms, limit)
+        }
     }
 
     /// The decisions are applied; a newcomer comes for each.
     pub fn land(&mut self, decisions: Vec<Decision>) {
         for Decision { id, command } in decisions {
-            let Command::Offer { conversation, agent, .. } = command else { unreachable!("no timers here") };
+            let Command::Offer {
+                conversation, agent, ..
+            } = command
+            else {
+                unreachable!("no timers here")
+            };
             self.observe(&Event::DemandEnded { conversation });
             let supply = &mut self.supplies[self.agent_of[&agent]];
             *supply.load.entry(chat()).or_default() += 1;
@@ -221,10 +256,17 @@ impl Shop {
                 channel: chat(),
                 customer: CustomerId(String::new()),
             };
-            self.observe(&Event::Agent(AgentItem { agent, agent_seq: 1, at_ms: 0, kind }));
+            self.observe(&Event::Agent(AgentItem {
+                agent,
+                agent_seq: 1,
+                at_ms: 0,
+                kind,
+            }));
             self.manager.settle(id, Settled::Applied);
             let newcomer = self.newcomer();
             self.observe(&Event::Demand(newcomer));
         }
+        // Lets go of what has landed, which is no part of the next choice.
+        assert!(self.decide(0, false).is_empty());
     }
 }

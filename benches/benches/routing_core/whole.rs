@@ -1,7 +1,7 @@
 //! The same with the real state behind it: a decision is applied, and its events come from there.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use routing::command::{Author, COMMAND_SCHEMA, Command, Envelope, PresenceChange, Principal};
 use routing::event::TenantEvent;
@@ -11,6 +11,7 @@ use routing::settings::Classification;
 use routing::state::State;
 use routing::view::Views;
 
+use crate::cpu_time;
 use crate::shop::{
     AGENTS, Dice, PROFILES, Policies, QUEUES, SKILLS, agent_id, agent_settings, chat, class, conversation_id, queue_id,
     queue_settings, skill,
@@ -43,18 +44,33 @@ impl Whole {
             events: Vec::new(),
         };
         whole.apply(Command::PutTenant { name: "bench".into() });
-        (0..SKILLS).for_each(|n| whole.apply(Command::PutSkill { skill: skill(n), description: String::new() }));
+        (0..SKILLS).for_each(|n| {
+            whole.apply(Command::PutSkill {
+                skill: skill(n),
+                description: String::new(),
+            })
+        });
         for n in 0..QUEUES {
             let settings = queue_settings(n, Policies::Plain);
             whole.apply(Command::PutQueue {
                 queue: queue_id(n),
-                settings: routing::settings::QueueSettings { auto_accept: true, reopen_window_ms: 1, ..settings },
+                settings: routing::settings::QueueSettings {
+                    auto_accept: true,
+                    reopen_window_ms: 1,
+                    ..settings
+                },
             });
         }
         for n in 0..AGENTS {
             let settings = agent_settings(n % PROFILES, format!("agent {n}"));
-            whole.apply(Command::PutAgent { agent: agent_id(n), settings });
-            whole.apply(Command::SignIn { agent: agent_id(n), presence: PresenceChange::Available });
+            whole.apply(Command::PutAgent {
+                agent: agent_id(n),
+                settings,
+            });
+            whole.apply(Command::SignIn {
+                agent: agent_id(n),
+                presence: PresenceChange::Available,
+            });
         }
         // Until everybody is busy: then what still waits is what is wanted.
         loop {
@@ -86,9 +102,17 @@ impl Whole {
 
     fn try_apply(&mut self, command: Command) -> bool {
         self.index += 1;
-        let envelope = Envelope { schema: COMMAND_SCHEMA, tenant: TENANT, key: None, command };
+        let envelope = Envelope {
+            schema: COMMAND_SCHEMA,
+            tenant: TENANT,
+            key: None,
+            command,
+        };
         self.events.clear();
-        let done = self.state.apply(self.index, self.now_ms, &envelope, &mut self.events).is_ok();
+        let done = self
+            .state
+            .apply(self.index, self.now_ms, &envelope, &mut self.events)
+            .is_ok();
         for TenantEvent { event, .. } in &self.events {
             self.manager.observe(self.index, event);
         }
@@ -127,7 +151,7 @@ impl Whole {
         made
     }
 
-    /// Time for so many decisions, each with its explanation, applied and observed; what frees the slots is not timed.
+    /// Processor time for so many decisions, each with its explanation, applied and observed; what frees the slots is not timed.
     pub fn circle(&mut self, decisions: u64) -> Duration {
         let (mut spent, mut made) = (Duration::ZERO, 0);
         while made < decisions {
@@ -135,12 +159,16 @@ impl Whole {
                 let at = self.dice.below(self.assigned.len());
                 let conversation = self.assigned.swap_remove(at);
                 let by = Author::Supervisor(Principal::Admin("bench".into()));
-                self.apply(Command::Close { conversation, by, disposition: None });
+                self.apply(Command::Close {
+                    conversation,
+                    by,
+                    disposition: None,
+                });
                 self.arrive();
             }
-            let from = Instant::now();
+            let from = cpu_time();
             made += self.decide_and_apply(4_096) as u64;
-            spent += from.elapsed();
+            spent += cpu_time() - from;
         }
         spent.mul_f64(decisions as f64 / made as f64)
     }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::TransferLeaderRequest;
 use parking_lot::Mutex;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 use crate::shard::Replica;
@@ -46,9 +46,8 @@ impl Peers {
 }
 
 /// Watches the links, until `stop`.
-pub(crate) async fn watch(inner: Arc<Inner>, stop: CancellationToken) {
+pub(crate) async fn watch(inner: Arc<Inner>, mut events: broadcast::Receiver<LinkEvent>, stop: CancellationToken) {
     let peers = Arc::new(Peers::default());
-    let mut events = inner.transport.watch();
     loop {
         let event = tokio::select! {
             biased;

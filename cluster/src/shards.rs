@@ -204,6 +204,8 @@ impl Shards {
             stop: CancellationToken::new(),
         });
         router.bind(&inner);
+        // Before the first link comes up, so that every peer's first incarnation is seen.
+        let link_events = inner.transport.watch();
         let shards = Self { inner };
         if let Some(known) = known
             && let Err(error) = shards.inner.join(known).await
@@ -214,7 +216,7 @@ impl Shards {
         let inner = &shards.inner;
         inner
             .tasks
-            .spawn(crate::failover::watch(inner.clone(), inner.stop.child_token()));
+            .spawn(crate::failover::watch(inner.clone(), link_events, inner.stop.child_token()));
         inner
             .tasks
             .spawn(router::keep_peers(inner.clone(), inner.stop.child_token()));

@@ -20,7 +20,8 @@ pub(super) async fn run(world: &World, mut random: SmallRng) {
             40..55 => crash_several(world, &mut random).await,
             55..75 => partition(world, &mut random).await,
             75..85 => slow_disk(world, &mut random),
-            85..95 => bad_links(world, &mut random).await,
+            85..92 => bad_links(world, &mut random).await,
+            92..96 => broken_links(world, &mut random),
             _ => hand_over(world, &mut random),
         }
     }
@@ -115,6 +116,14 @@ async fn bad_links(world: &World, random: &mut SmallRng) {
         .disturb(random.random_range(3_000..60_000), random.random_range(0.0..0.1));
     pause(random, 100..1_500).await;
     world.net.heal();
+}
+
+/// Links that break while both ends live: nobody is to be deposed for it.
+fn broken_links(world: &World, random: &mut SmallRng) {
+    let (one, other) = (any_node(random), any_node(random));
+    if one != other {
+        world.net.reset(NodeId(one), NodeId(other));
+    }
 }
 
 /// An orderly change of leader.

@@ -134,6 +134,21 @@ impl Net {
         }
     }
 
+    /// The links between two nodes break, and can be made again at once.
+    pub(super) fn reset(&self, one: NodeId, other: NodeId) {
+        let state = self.0.lock();
+        for (here, peer) in [(one, other), (other, one)] {
+            if let Some(endpoint) = state.endpoints.get(&here) {
+                let down = LinkEvent::Down {
+                    peer,
+                    purpose: Purpose::Raft,
+                    goodbye: false,
+                };
+                let _ = endpoint.events.send(down);
+            }
+        }
+    }
+
     /// Nothing goes from `from` to `to` until it is healed.
     pub(super) fn cut(&self, from: NodeId, to: NodeId) {
         self.0.lock().cut.insert((from, to));

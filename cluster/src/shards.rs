@@ -214,9 +214,11 @@ impl Shards {
             return Err(error);
         }
         let inner = &shards.inner;
-        inner
-            .tasks
-            .spawn(crate::failover::watch(inner.clone(), link_events, inner.stop.child_token()));
+        inner.tasks.spawn(crate::failover::watch(
+            inner.clone(),
+            link_events,
+            inner.stop.child_token(),
+        ));
         inner
             .tasks
             .spawn(router::keep_peers(inner.clone(), inner.stop.child_token()));

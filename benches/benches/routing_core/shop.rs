@@ -60,7 +60,7 @@ pub fn queue_settings(n: usize, policies: Policies) -> QueueSettings {
             AgentChoice::MostSkilled,
             AgentChoice::RoundRobin,
         ][n % 4];
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             settings.order = Order::LinearAgeing { step_ms: 30_000 };
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, Result};
 use node::auth::Role;
 use node::client::{Client, ClientError, ClientEvent, ClientEvents, PendingAck};
 use node::gateway::protocol::{EntryContent, EntryFrame, Party, ServerFrame};
@@ -123,6 +124,42 @@ impl People {
             people.tasks.push(tokio::spawn(customer.write()));
         }
         people
+    }
+
+    /// Waits until so many conversations have their agent.
+    pub async fn wait_until_owned(&self, conversations: usize) -> Result<()> {
+        let owned = async {
+            loop {
+                let owned: usize = self.diary.lock().await.owned.values().map(BTreeMap::len).sum();
+                if owned >= conversations {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let within = Duration::from_secs(60);
+        tokio::time::timeout(within, owned)
+            .await
+            .context("conversations did not get going")
+    }
+
+    /// Silent people accept what is offered or let it run out: waits until no offer is open.
+    pub async fn wait_until_offers_ended(&self) -> Result<()> {
+        let ended = async {
+            while self
+                .diary
+                .lock()
+                .await
+                .offers
+                .values()
+                .any(|offer| offer.ended.is_none())
+            {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), ended)
+            .await
+            .context("an offer never ended")
     }
 
     /// Nobody writes any more; everybody stays and reads. Waits until every command is settled.

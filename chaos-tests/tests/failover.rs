@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use chaos_tests::oracle;
 use chaos_tests::people::People;
 use chaos_tests::world::World;
@@ -19,7 +19,7 @@ const AFTER: Duration = Duration::from_secs(2);
 async fn nothing_is_lost_when_nodes_are_killed() -> Result<()> {
     let mut world = World::start(3, AGENTS, CONCURRENT).await?;
     let people = People::start(&world, CUSTOMERS);
-    wait_until_busy(&people).await?;
+    people.wait_until_owned(CUSTOMERS * 3 / 4).await?;
 
     let leader = world.leader().await?;
     let mut longest_pause = Duration::ZERO;
@@ -51,7 +51,7 @@ async fn nothing_is_lost_when_nodes_are_killed() -> Result<()> {
         people.fall_silent(Duration::from_secs(60)).await,
         "commands were never settled"
     );
-    wait_until_offers_ended(&people).await?;
+    people.wait_until_offers_ended().await?;
     world.wait_equal(Duration::from_secs(60)).await?;
     let verdict = oracle::check(&mut world, &people.diary, longest_pause).await?;
     println!("{verdict:?}");
@@ -59,39 +59,4 @@ async fn nothing_is_lost_when_nodes_are_killed() -> Result<()> {
     assert!(verdict.offers.1 > 0, "no offer expired: {verdict:?}");
     assert!(people.diary.lock().await.wrap_ups > 0, "no wrap-up ended");
     Ok(())
-}
-
-/// Most customers are in a conversation with an agent.
-async fn wait_until_busy(people: &People) -> Result<()> {
-    let busy = async {
-        loop {
-            let owned: usize = people.diary.lock().await.owned.values().map(|owned| owned.len()).sum();
-            if owned >= CUSTOMERS * 3 / 4 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), busy)
-        .await
-        .context("conversations did not get going")
-}
-
-/// Silent people let what is offered run out, or accept it: no offer is open in the end.
-async fn wait_until_offers_ended(people: &People) -> Result<()> {
-    let ended = async {
-        while people
-            .diary
-            .lock()
-            .await
-            .offers
-            .values()
-            .any(|offer| offer.ended.is_none())
-        {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), ended)
-        .await
-        .context("an offer never ended")
 }

@@ -177,8 +177,8 @@ pub fn reassignment(reason: &'static str) {
 }
 
 /// An invariant did not hold.
-pub fn invariant_violation(invariant: &'static str) {
-    counter!("kaiwa_invariant_violations_total", "invariant" => invariant).increment(1);
+pub fn invariant_violation(letter: char) {
+    counter!("kaiwa_invariant_violations_total", "invariant" => letter.to_string()).increment(1);
 }
 
 /// Rules failed while a conversation was classified.

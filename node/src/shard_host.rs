@@ -93,15 +93,21 @@ fn rows_of(events: &[TenantEvent]) -> Vec<Row> {
                 key: entry_key(*tenant, entry.conversation, entry.seq),
                 value: Some(seal(entry)),
             }),
-            Event::Conversation(view) if view.phase == Phase::Closed => rows.push(Row {
-                table: CLOSED,
-                key: conversation_key(*tenant, view.conversation),
-                value: Some(seal(view)),
-            }),
+            // The last word is that of the archive: a note after the end, for one, changes no view before it.
+            Event::Archived { view, .. } => rows.push(closed_row(*tenant, view)),
+            Event::Conversation(view) if view.phase == Phase::Closed => rows.push(closed_row(*tenant, view)),
             _ => {}
         }
     }
     rows
+}
+
+fn closed_row(tenant: TenantId, view: &ConversationView) -> Row {
+    Row {
+        table: CLOSED,
+        key: conversation_key(tenant, view.conversation),
+        value: Some(seal(view)),
+    }
 }
 
 /// Key of a closed conversation; a prefix of the keys of its entries.

@@ -14,6 +14,7 @@ use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Supervisio
 use routing::command::{COMMAND_SCHEMA, Command, Envelope};
 use routing::event::{Event, Receipt, TenantEvent};
 use routing::ids::{AgentId, ConversationId, TenantId};
+use routing::invariants;
 use routing::queue_manager::WhyNot;
 use routing::rejection::Rejection;
 use routing::view::Presence;
@@ -40,6 +41,8 @@ const RESTARTS_MAX: usize = 10;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 /// Between looks for silent nodes.
 const TICK: Duration = Duration::from_millis(500);
+/// Conversations per tenant that one sample of the invariants looks at.
+const INVARIANT_ROWS: usize = 64;
 
 /// What a shard's actors need while this node leads it.
 pub struct Reign {
@@ -454,6 +457,16 @@ impl ShardSupervisor {
             court.forget(node);
         }
         self.report(state.court.as_ref());
+        self.sample_invariants();
+    }
+
+    /// What the tests check after every command, a running leader checks on a few rows now and then.
+    fn sample_invariants(&self) {
+        let from = ConversationId(rand::random());
+        if let Err(violation) = invariants::check_some(&self.state.read(), from, INVARIANT_ROWS) {
+            tracing::error!(shard = %self.shard, %violation, "an invariant does not hold");
+            crate::metrics::invariant_violation(violation.letter);
+        }
     }
 
     fn report(&self, court: Option<&Court>) {

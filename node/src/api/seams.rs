@@ -14,7 +14,7 @@ use routing::event::Receipt;
 use routing::ids::TenantId;
 
 use crate::auth::{AdminKeys, AuthError, Verified, Verifier};
-use crate::directory::{DirectoryState, TenantKey};
+use crate::directory::{DirectoryCommand, DirectoryState, TenantKey};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::query::{Answer, Query};
@@ -85,7 +85,12 @@ impl Backend for Engine {
     }
 
     async fn remove_node(&self, node: NodeId) -> Result<(), MembershipError> {
-        self.shards().remove_node(node).await
+        self.shards().remove_node(node).await?;
+        // Clients are not sent there any more; the node itself is gone from every shard already.
+        if let Err(error) = self.direct(DirectoryCommand::RemoveNode { node: node.0 }).await {
+            tracing::warn!(%node, %error, "the directory still names a node that was removed");
+        }
+        Ok(())
     }
 
     async fn transfer_leader(&self, shard: ShardId, to: NodeId) -> Result<(), MembershipError> {

@@ -342,8 +342,13 @@ impl LogEngine for WalLog {
                 return Ok(());
             }
             let committed = state.committed().map(|committed| committed.0);
-            if purged.max(committed).is_some_and(|settled| position.index > settled.index && position < settled) {
-                return Err(refused(format!("cannot purge up to {position:?}: a later term is committed before it")));
+            if purged
+                .max(committed)
+                .is_some_and(|settled| position.index > settled.index && position < settled)
+            {
+                return Err(refused(format!(
+                    "cannot purge up to {position:?}: a later term is committed before it"
+                )));
             }
             // A snapshot may stand for another history than our uncommitted tail: that tail goes first.
             let conflicts = match state.last() {

@@ -72,7 +72,10 @@ impl Content {
                 let keep = keep.or(self.purged);
                 let index = |position: Option<LogPosition>| position.map(|position| position.index);
                 if index(keep) < index(self.purged) {
-                    return refused(format!("cannot truncate after {keep:?}: purged up to {:?}", self.purged));
+                    return refused(format!(
+                        "cannot truncate after {keep:?}: purged up to {:?}",
+                        self.purged
+                    ));
                 }
                 if index(self.last) <= index(keep) {
                     return Ok(());
@@ -85,7 +88,9 @@ impl Content {
             Change::Purge(position) => {
                 let settled = self.purged.max(self.committed);
                 if settled.is_some_and(|settled| position.index > settled.index && *position < settled) {
-                    return refused(format!("cannot purge up to {position:?}: a later term is committed before it"));
+                    return refused(format!(
+                        "cannot purge up to {position:?}: a later term is committed before it"
+                    ));
                 }
                 if self.conflicts_with(*position) && self.purged < self.committed {
                     return refused(format!("cannot purge up to {position:?}: another history is committed"));

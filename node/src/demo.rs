@@ -126,7 +126,7 @@ async fn open(options: &DemoOptions) -> Result<House> {
         nodes: options.nodes,
         port_base: Some(base),
         shards: SHARDS,
-        log: "info".to_owned(),
+        log: "info,openraft=error,chunked_wal=warn,raft_log=warn".to_owned(),
         more: String::new(),
     })
     .await?;

@@ -126,7 +126,8 @@ async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> Respo
             "this node drains; connect to another",
         );
     }
-    if !origin_allowed(&parts.headers, &gateway.settings.allowed_origins) {
+    let nodes = gateway.backend.all_nodes();
+    if !origin_allowed(&parts.headers, &gateway.settings.allowed_origins, &nodes) {
         metrics::auth_failure("origin");
         return refusal(
             StatusCode::FORBIDDEN,
@@ -177,8 +178,9 @@ fn token_of(headers: &HeaderMap) -> Option<String> {
         .find_map(|protocol| protocol.trim().strip_prefix(TOKEN_PROTOCOL_PREFIX).map(str::to_owned))
 }
 
-/// No `Origin`: not a page. The node's own pages always may.
-fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+/// No `Origin`: not a page. The node's own pages always may, and those of the other `nodes`: a page whose node has died
+/// must reach another one.
+fn origin_allowed(headers: &HeaderMap, allowed: &[String], nodes: &[String]) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true;
     };
@@ -190,6 +192,7 @@ fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
             .is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host))
     });
     is_own
+        || nodes.iter().any(|node| node.eq_ignore_ascii_case(origin))
         || allowed
             .iter()
             .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))

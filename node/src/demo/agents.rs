@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rand::seq::IndexedRandom;
 use routing::event::{OfferOutcome, Phase, UnassignReason};
-use routing::ids::{ConversationId, Epoch};
+use routing::ids::{ConversationId, Epoch, QueueId};
 use routing::view::Presence;
 use tokio::time::{sleep_until, timeout};
 
@@ -24,6 +24,9 @@ use crate::gateway::protocol::{ClientFrame, ConversationFrame, EntryContent, Ent
 const SILENCE_EARLY: Duration = Duration::from_secs(25);
 /// … and once the matter has been talked over.
 const SILENCE_LATE: Duration = Duration::from_secs(9);
+
+/// How long the colleague to whom a conversation is passed on is the only one to be offered it.
+const ALONE_MS: u64 = 8_000;
 
 /// Plays one agent until the curtain falls.
 pub async fn play(stage: Arc<Stage>, name: String) {
@@ -60,6 +63,7 @@ enum Todo {
 
 struct Conversing {
     language: Language,
+    queue: Option<QueueId>,
     epoch: Epoch,
     replies: usize,
     heard: u64,
@@ -142,9 +146,9 @@ impl Desk<'_> {
                 customer,
                 ..
             } => {
-                let queue = self.stage.queue(queue);
-                self.tell(Kind::Assigned, format!("{} has {customer} ({queue})", self.name));
-                self.take(conversation, epoch);
+                let name = self.stage.queue(queue);
+                self.tell(Kind::Assigned, format!("{} has {customer} ({name})", self.name));
+                self.take(conversation, epoch, Some(queue));
                 self.later(between(500, 2_000), Todo::Reply(conversation));
             }
             ServerFrame::Unassigned {
@@ -171,7 +175,7 @@ impl Desk<'_> {
                 Phase::Offered => self.later(between(300, 1_500), Todo::Decide(frame.conversation, epoch)),
                 Phase::WrapUp => self.later(between(500, 2_000), Todo::FinishWrapUp(frame.conversation, epoch)),
                 Phase::Assigned | Phase::Paused if !self.chats.contains_key(&frame.conversation) => {
-                    self.take(frame.conversation, epoch);
+                    self.take(frame.conversation, epoch, frame.queue);
                     self.seen(&frame);
                     // Its numbers of replies are not known any more: nothing is said twice if nothing is said.
                     self.later(between(4_000, 9_000), Todo::CloseIfSilent(frame.conversation, 0));
@@ -181,9 +185,10 @@ impl Desk<'_> {
         }
     }
 
-    fn take(&mut self, conversation: ConversationId, epoch: Epoch) {
+    fn take(&mut self, conversation: ConversationId, epoch: Epoch, queue: Option<QueueId>) {
         let chat = self.chats.entry(conversation).or_insert(Conversing {
             language: Language::English,
+            queue,
             epoch,
             replies: 0,
             heard: 0,
@@ -338,20 +343,25 @@ impl Desk<'_> {
         }
     }
 
+    /// To a colleague in the same queue, who has it alone for a while.
     async fn pass_on(&mut self, conversation: ConversationId) -> bool {
-        let Some(queue) = self.stage.cast.served.choose(&mut rand::rng()).copied() else {
+        let queue = self.chats.get(&conversation).and_then(|chat| chat.queue);
+        let colleagues = queue.and_then(|queue| self.stage.cast.members.get(&queue));
+        let colleagues: Vec<_> = colleagues
+            .into_iter()
+            .flatten()
+            .filter(|(_, name)| name != self.name)
+            .collect();
+        let Some((colleague, name)) = colleagues.choose(&mut rand::rng()) else {
             return false;
         };
-        let passed = self
-            .stage
-            .done(self.client.transfer_to_queue(conversation, queue))
-            .await;
+        let transfer = self.client.transfer_to_agent(conversation, *colleague, ALONE_MS);
+        let passed = self.stage.done(transfer).await;
         if passed.is_ok() {
             self.chats.remove(&conversation);
-            let queue = self.stage.queue(queue);
             self.tell(
                 Kind::Transferred,
-                format!("{} passes a conversation on to {queue}", self.name),
+                format!("{} passes a conversation on to {name}", self.name),
             );
         }
         passed.is_ok()

@@ -76,9 +76,6 @@ fn who_is_who(queues: &Value, agents: &Value) -> Result<Cast> {
         .id;
     let mut cast = Cast::default();
     for queue in queues {
-        if queue.id != yours {
-            cast.served.push(queue.id);
-        }
         cast.queues.insert(queue.id, queue.settings.name);
     }
     for agent in agents {
@@ -90,12 +87,14 @@ fn who_is_who(queues: &Value, agents: &Value) -> Result<Cast> {
         if queues.contains(&yours) {
             cast.yours.clone_from(&name);
         } else {
+            for queue in queues {
+                cast.members.entry(queue).or_default().push((agent.id, name.clone()));
+            }
             cast.played.push(name.clone());
         }
         if supervisor {
-            cast.supervisor.clone_from(&name);
+            cast.supervisor = name;
         }
-        cast.agents.insert(agent.id, name);
     }
     anyhow::ensure!(!cast.yours.is_empty(), "nobody serves the queue `{YOURS}`");
     anyhow::ensure!(!cast.supervisor.is_empty(), "the sample tenant has no supervisor");
@@ -122,7 +121,8 @@ mod tests {
         let cast = who_is_who(&queues, &agents).unwrap();
         assert_eq!((cast.yours.as_str(), cast.supervisor.as_str()), ("you", "hana"));
         assert_eq!(cast.played, ["hana"]);
-        assert_eq!(cast.served, [QueueId(1)]);
+        assert_eq!(cast.members[&QueueId(1)], [(AgentId(1), "hana".to_owned())]);
+        assert_eq!(cast.members.len(), 1);
         assert!(who_is_who(&json!([]), &agents).is_err());
     }
 

@@ -86,6 +86,8 @@ async fn come(stage: Arc<Stage>, visitor: Visitor) {
                 conversation,
                 name: &visitor.name,
                 lines,
+                still_there: visitor.still_there,
+                nudge: None,
                 thanks: Some(visitor.thanks),
                 answered: false,
                 speak_at: None,
@@ -110,6 +112,9 @@ struct Chat<'a> {
     conversation: ConversationId,
     name: &'a str,
     lines: VecDeque<&'static str>,
+    still_there: &'static str,
+    /// The number of the nudge that is to be followed.
+    nudge: Option<u64>,
     thanks: Option<&'static str>,
     answered: bool,
     speak_at: Option<Instant>,
@@ -143,9 +148,8 @@ impl Chat<'_> {
                     return self.leave("loses patience and goes").await;
                 }
                 _ = nudges.changed() => {
-                    if !self.lines.is_empty() {
-                        self.speak_at = Some(Instant::now() + between(0, 2_500));
-                    }
+                    self.nudge = Some(*nudges.borrow_and_update());
+                    self.speak_at = Some(Instant::now() + between(0, 1_000));
                 }
                 () = closing_time.cancelled(), if !hurried => {
                     hurried = true;
@@ -200,6 +204,14 @@ impl Chat<'_> {
     /// Says the next thing. `true`: it was the last, and the customer has closed the conversation.
     async fn speak(&mut self) -> bool {
         self.speak_at = None;
+        if let Some(nudge) = self.nudge.take() {
+            // The number makes it another sentence than at the last nudge.
+            let line = format!("{} ({nudge})", self.still_there);
+            self.stage
+                .say(self.client, self.conversation, Speaker::Customer, &line)
+                .await;
+            return false;
+        }
         if let Some(line) = self.lines.pop_front() {
             self.stage
                 .say(self.client, self.conversation, Speaker::Customer, line)

@@ -48,14 +48,12 @@ impl Mint {
 /// Who is who in the sample tenant.
 #[derive(Clone, Debug, Default)]
 pub struct Cast {
-    /// Agents by id.
-    pub agents: BTreeMap<AgentId, String>,
     /// Queues by id.
     pub queues: BTreeMap<QueueId, String>,
     /// Agents that are played.
     pub played: Vec<String>,
-    /// Queues that they serve.
-    pub served: Vec<QueueId>,
+    /// Who of them serves which queue.
+    pub members: BTreeMap<QueueId, Vec<(AgentId, String)>>,
     /// The agent that is left to the person who looks.
     pub yours: String,
     /// A supervisor.

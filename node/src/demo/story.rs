@@ -27,6 +27,8 @@ pub struct Visitor {
     pub attributes: BTreeMap<String, Attribute>,
     /// What they will say, in order, the first with their coming.
     pub lines: Vec<&'static str>,
+    /// What they say when it has become quiet.
+    pub still_there: &'static str,
     /// What they say at the end.
     pub thanks: &'static str,
 }
@@ -152,6 +154,11 @@ pub fn visitor(number: u64, run: u32, rng: &mut impl Rng) -> Visitor {
         Language::Japanese => "ありがとうございました。",
         Language::German => "Vielen Dank, das war alles!",
     };
+    let still_there = match language {
+        Language::English => "Are you still there?",
+        Language::Japanese => "まだいらっしゃいますか?",
+        Language::German => "Sind Sie noch da?",
+    };
     let text = |text: &str| Attribute::Text(text.to_owned());
     let mut attributes = BTreeMap::from([
         ("topic".to_owned(), text(topic.name)),
@@ -167,6 +174,7 @@ pub fn visitor(number: u64, run: u32, rng: &mut impl Rng) -> Visitor {
         name: format!("{} {run:04x}-{number}", name.to_lowercase()),
         attributes,
         lines: lines[..count].to_vec(),
+        still_there,
         thanks,
     }
 }

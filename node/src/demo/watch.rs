@@ -89,6 +89,8 @@ struct Watch {
     admin_urls: BTreeMap<u64, String>,
     key: String,
     was_alive: BTreeMap<u64, bool>,
+    /// Whoever led last, also while nobody does.
+    led: BTreeMap<u32, (u64, u64)>,
     /// Of the agent that is left to the person: what the ticker has told.
     yours_told: HashMap<String, String>,
 }
@@ -109,6 +111,7 @@ pub async fn run(stage: Arc<Stage>, nodes: Nodes, sight: Sight) -> anyhow::Resul
         admin_urls,
         key,
         was_alive: BTreeMap::new(),
+        led: BTreeMap::new(),
         yours_told: HashMap::new(),
     };
     let mut nudges = watch.stage.nudge.subscribe();
@@ -205,13 +208,13 @@ impl Watch {
         }
     }
 
-    fn tell_elections(&self, leaders: &BTreeMap<u32, (u64, u64)>) {
-        let before = self.sight.lock().leaders.clone();
+    fn tell_elections(&mut self, leaders: &BTreeMap<u32, (u64, u64)>) {
         for (shard, (leader, term)) in leaders {
-            let Some((old, old_term)) = before.get(shard).copied() else {
+            let Some((old, old_term)) = self.led.insert(*shard, (*leader, *term)) else {
                 continue;
             };
-            if (old, old_term) == (*leader, *term) {
+            if old_term >= *term {
+                self.led.insert(*shard, (old, old_term));
                 continue;
             }
             let name = match shard {

@@ -110,6 +110,10 @@ pub trait Backend: Send + Sync + 'static {
     fn node(&self) -> u64;
     /// Where nodes that do not drain are reached.
     fn nodes(&self) -> Vec<String>;
+    /// Where all nodes are reached, those that drain included: their pages may connect here.
+    fn all_nodes(&self) -> Vec<String> {
+        self.nodes()
+    }
     /// Wall clock, for the greeting.
     fn now_ms(&self) -> Millis;
 }

@@ -138,6 +138,10 @@ impl Backend for NodeBackend {
         up.map(|(_, url)| url.clone()).collect()
     }
 
+    fn all_nodes(&self) -> Vec<String> {
+        self.engine.directory().nodes.values().cloned().collect()
+    }
+
     fn now_ms(&self) -> Millis {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))

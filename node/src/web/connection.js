@@ -276,7 +276,8 @@ export class Connection {
       setTimeout(() => this.pump(), frame.retry_after_ms + 1);
     } else if (out) {
       this.answered(frame, (settle) => settle.reject(frame));
-    } else if (frame.code !== "not_following") {
+    } else if (frame.code !== "not_following" && frame.retry_after_ms === undefined) {
+      // What passes is not told of what need not arrive.
       this.on.frame(frame);
     }
   }

@@ -20,7 +20,7 @@ fn report_everything() {
     assign_decision("longest_idle", "applied");
     offer_timeout();
     reassignment("no_reply");
-    invariant_violation("C");
+    invariant_violation('C');
     rule_failures("acme", 1);
     actors("conversation", 9);
     actor_mailbox_depth("conversation", 1);

@@ -35,7 +35,10 @@ pub async fn run(stage: Arc<Stage>, per_minute: u32) {
     let run = rng.random::<u16>();
     let mut there = JoinSet::new();
     let mut number = 0;
-    while per_minute > 0 {
+    if per_minute == 0 {
+        return stage.closing_time.cancelled().await;
+    }
+    loop {
         if number >= FIRST {
             // Poisson arrivals: the time between two is exponential.
             let mean_s = 60.0 / f64::from(per_minute);

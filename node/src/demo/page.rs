@@ -106,15 +106,14 @@ pub fn link(urls: &[String], at: Option<&str>, page: &str, token: &str) -> Value
     Value::String(format!("{at}/{page}#token={token}&nodes={}", urls.join(",")))
 }
 
-fn from_our_page(headers: &HeaderMap) -> Result<(), Response> {
-    match headers.contains_key(OURS) {
-        true => Ok(()),
-        false => Err((StatusCode::FORBIDDEN, format!("send the header {OURS}\n")).into_response()),
-    }
+/// Nothing, if it comes from our page.
+fn refusal(headers: &HeaderMap) -> Option<Response> {
+    let ours = headers.contains_key(OURS);
+    (!ours).then(|| (StatusCode::FORBIDDEN, format!("send the header {OURS}\n")).into_response())
 }
 
 async fn kill(State(page): State<Page>, Path(id): Path<u64>, headers: HeaderMap) -> Response {
-    if let Err(refusal) = from_our_page(&headers) {
+    if let Some(refusal) = refusal(&headers) {
         return refusal;
     }
     let mut cluster = page.nodes.lock().await;
@@ -131,7 +130,7 @@ async fn kill(State(page): State<Page>, Path(id): Path<u64>, headers: HeaderMap)
 }
 
 async fn start(State(page): State<Page>, Path(id): Path<u64>, headers: HeaderMap) -> Response {
-    if let Err(refusal) = from_our_page(&headers) {
+    if let Some(refusal) = refusal(&headers) {
         return refusal;
     }
     let mut cluster = page.nodes.lock().await;

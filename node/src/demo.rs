@@ -77,7 +77,7 @@ impl Default for DemoOptions {
 /// Runs a demo until Ctrl-C (`Ok`), or for the time that was asked for; an error when anything was lost, or when nothing
 /// happened in that time.
 pub async fn run(options: DemoOptions) -> Result<()> {
-    folder::prepare(&options.data, options.fresh)?;
+    let folder = folder::prepare(&options.data, options.fresh)?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let interrupted = CancellationToken::new();
@@ -98,6 +98,7 @@ pub async fn run(options: DemoOptions) -> Result<()> {
         () = interrupted.cancelled() => Ok(()),
     };
     signals.abort();
+    drop(folder);
     result
 }
 

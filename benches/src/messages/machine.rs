@@ -1,0 +1,221 @@
+//! What the machine says of a run: CPU by process and thread, load, and the nodes' own metrics before and after.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// Unit of CPU times in `/proc`: Linux shows them at 100 per second on every architecture.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// CPU time so far, seconds.
+#[derive(Clone, Debug, Default)]
+pub struct CpuTimes {
+    /// Busy time of all cores, whoever used it.
+    pub machine: f64,
+    /// By process, in the order asked.
+    pub processes: Vec<f64>,
+    /// By process and name of thread (threads of one name together).
+    pub threads: Vec<BTreeMap<String, f64>>,
+}
+
+impl CpuTimes {
+    /// Of these processes, now.
+    pub fn now(pids: &[u32]) -> Result<Self> {
+        let mut times = Self {
+            machine: machine_busy(&fs::read_to_string("/proc/stat")?).context("/proc/stat is not as expected")?,
+            ..Self::default()
+        };
+        for pid in pids {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("a process has ended")?;
+            times.processes.push(name_and_time(&stat).map_or(0.0, |(_, time)| time));
+            let mut threads = BTreeMap::new();
+            for thread in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
+                // A thread may end meanwhile.
+                let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                if let Some((name, time)) = name_and_time(&stat) {
+                    *threads.entry(name).or_default() += time;
+                }
+            }
+            times.threads.push(threads);
+        }
+        Ok(times)
+    }
+
+    /// What was used since `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let threads = |(now, before): (&BTreeMap<String, f64>, &BTreeMap<String, f64>)| {
+            let used = |(name, time): (&String, &f64)| (name.clone(), time - before.get(name).copied().unwrap_or(0.0));
+            now.iter().map(used).collect()
+        };
+        Self {
+            machine: self.machine - earlier.machine,
+            processes: self
+                .processes
+                .iter()
+                .zip(&earlier.processes)
+                .map(|(now, before)| now - before)
+                .collect(),
+            threads: self.threads.iter().zip(&earlier.threads).map(threads).collect(),
+        }
+    }
+}
+
+/// User, nice, system, irq, softirq and steal of the first line.
+fn machine_busy(stat: &str) -> Option<f64> {
+    let mut ticks = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
+    let mut next = || ticks.next()?.parse::<f64>().ok();
+    let (user, nice, system, _idle, _wait) = (next()?, next()?, next()?, next()?, next()?);
+    let (irq, softirq, steal) = (next()?, next()?, next()?);
+    Some((user + nice + system + irq + softirq + steal) / TICKS_PER_SECOND)
+}
+
+/// Of a `stat` file of a process or thread. The name is in brackets and may hold anything.
+fn name_and_time(stat: &str) -> Option<(String, f64)> {
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<f64>().ok();
+    let (user, system) = (next()?, next()?);
+    Some((name.to_owned(), (user + system) / TICKS_PER_SECOND))
+}
+
+/// Load averages of 1, 5 and 15 minutes.
+pub fn load_average() -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// Kind of the file system that holds a path.
+pub fn file_system(path: &Path) -> String {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let of_path = mounts.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (_, mount, kind) = (fields.next()?, fields.next()?, fields.next()?);
+        path.starts_with(mount).then_some((mount.len(), kind))
+    });
+    of_path.max().map_or("unknown", |(_, kind)| kind).to_owned()
+}
+
+/// A node's metrics at one time: full name with labels → value.
+#[derive(Clone, Debug, Default)]
+pub struct Scrape(BTreeMap<String, f64>);
+
+/// A histogram's change over a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Spread {
+    /// Observations.
+    pub count: f64,
+    /// Their sum.
+    pub sum: f64,
+    /// (upper bound, observations up to it), ascending.
+    buckets: Vec<(f64, f64)>,
+}
+
+impl Scrape {
+    /// From Prometheus' text.
+    pub fn parse(text: &str) -> Self {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let value = |line: &str| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        Self(lines.filter_map(value).collect())
+    }
+
+    /// What a histogram counted since `earlier`; all series of `name` that have all of `labels`, together.
+    pub fn spread(&self, earlier: &Self, name: &str, labels: &[&str]) -> Spread {
+        let mut spread = Spread::default();
+        let mut buckets: BTreeMap<String, f64> = BTreeMap::new();
+        for (series, value) in &self.0 {
+            let Some(rest) = series.strip_prefix(name) else {
+                continue;
+            };
+            if !labels.iter().all(|label| rest.contains(label)) {
+                continue;
+            }
+            let change = value - earlier.0.get(series).copied().unwrap_or(0.0);
+            if rest.starts_with("_count") {
+                spread.count += change;
+            } else if rest.starts_with("_sum") {
+                spread.sum += change;
+            } else if let Some((_, bound)) = rest.strip_prefix("_bucket").and_then(|rest| rest.split_once("le=\"")) {
+                let bound = bound.split('"').next().unwrap_or_default();
+                *buckets.entry(bound.to_owned()).or_default() += change;
+            }
+        }
+        let bound = |bound: &str| {
+            if bound == "+Inf" {
+                f64::INFINITY
+            } else {
+                bound.parse().unwrap_or(f64::INFINITY)
+            }
+        };
+        spread.buckets = buckets.iter().map(|(text, count)| (bound(text), *count)).collect();
+        spread.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        spread
+    }
+}
+
+impl Spread {
+    /// The mean; 0 of nothing.
+    pub fn mean(&self) -> f64 {
+        if self.count > 0.0 { self.sum / self.count } else { 0.0 }
+    }
+
+    /// A quantile, straight between the bounds of its bucket; the last finite bound for what is beyond.
+    pub fn quantile(&self, q: f64) -> f64 {
+        let wanted = self.count * q;
+        let (mut lower, mut before) = (0.0, 0.0);
+        for &(upper, up_to) in &self.buckets {
+            if up_to >= wanted && up_to > before {
+                if upper.is_infinite() {
+                    return lower;
+                }
+                return lower + (upper - lower) * (wanted - before) / (up_to - before);
+            }
+            (lower, before) = (upper, up_to);
+        }
+        lower
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proc_files_are_read() {
+        let stat = "7 (tokio (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 250 150 0 0 20 0 4 0 100 1000 10";
+        assert_eq!(name_and_time(stat), Some(("tokio (a) b".to_owned(), 4.0)));
+        let stat = "cpu  100 200 300 4000 50 6 7 8 0 0\ncpu0 1 2 3 4 5 6 7 8 9 9\n";
+        assert_eq!(machine_busy(stat), Some(6.21));
+        let this = CpuTimes::now(&[std::process::id()]).unwrap();
+        assert_eq!((this.processes.len(), this.threads.len()), (1, 1));
+        assert!(!this.threads[0].is_empty());
+    }
+
+    #[test]
+    fn a_histogram_is_the_difference_of_two_scrapes() {
+        let text = |a: u64, b: u64, c: u64, sum: f64| {
+            format!(
+                "# TYPE t histogram\n\
+                 t_bucket{{shard=\"1\",le=\"0.1\"}} {a}\nt_bucket{{shard=\"1\",le=\"1\"}} {b}\n\
+                 t_bucket{{shard=\"1\",le=\"+Inf\"}} {c}\nt_sum{{shard=\"1\"}} {sum}\nt_count{{shard=\"1\"}} {c}\n\
+                 t_bucket{{shard=\"2\",le=\"0.1\"}} 1000\nt_sum{{shard=\"2\"}} 1000\nt_count{{shard=\"2\"}} 1000\n"
+            )
+        };
+        let (before, after) = (
+            Scrape::parse(&text(10, 10, 10, 0.5)),
+            Scrape::parse(&text(60, 109, 110, 20.5)),
+        );
+        let spread = after.spread(&before, "t", &["shard=\"1\""]);
+        assert_eq!((spread.count, spread.sum, spread.mean()), (100.0, 20.0, 0.2));
+        assert_eq!(spread.quantile(0.5), 0.1);
+        assert!((spread.quantile(0.75) - (0.1 + 0.9 * 25.0 / 49.0)).abs() < 1e-9);
+        assert_eq!(spread.quantile(1.0), 1.0, "beyond the last bound");
+        let nothing = after.spread(&before, "unknown", &[]);
+        assert_eq!((nothing.count, nothing.mean(), nothing.quantile(0.99)), (0.0, 0.0, 0.0));
+    }
+}

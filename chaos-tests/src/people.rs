@@ -413,7 +413,7 @@ impl Agent {
             .owned
             .get(&self.name)
             .is_some_and(|owned| owned.contains_key(&entry.conversation));
-        if !of_customer || !mine || entry.seq % 2 == 0 || !self.writing.load(Ordering::Relaxed) {
+        if !of_customer || !mine || entry.seq.is_multiple_of(2) || !self.writing.load(Ordering::Relaxed) {
             return;
         }
         *replies += 1;

@@ -193,8 +193,8 @@ impl NodeConfig {
         let mut mistakes = Mistakes::default();
         let table = toml_input::parse(text, &mut mistakes);
         let mut draft = Draft::new(&environment);
-        draft.from_table(&table, &mut mistakes);
-        draft.from_environment(&mut mistakes);
+        draft.read_table(&table, &mut mistakes);
+        draft.read_environment(&mut mistakes);
         let config = draft.finish(&mut mistakes);
         match config {
             Some(config) if mistakes.is_empty() => Ok(config),
@@ -267,7 +267,7 @@ impl<'a> Draft<'a> {
         draft
     }
 
-    fn from_table(&mut self, table: &Table, mistakes: &mut Mistakes) {
+    fn read_table(&mut self, table: &Table, mistakes: &mut Mistakes) {
         for (section, (line, item)) in table {
             let Some((known, _)) = SECTIONS.iter().find(|(name, _)| name == section) else {
                 let names = SECTIONS.iter().map(|(name, _)| *name);
@@ -285,12 +285,12 @@ impl<'a> Draft<'a> {
                 continue;
             };
             for (key, (line, item)) in keys {
-                self.from_key(section, key, *line, item, mistakes);
+                self.read_key(section, key, *line, item, mistakes);
             }
         }
     }
 
-    fn from_key(&mut self, section: &str, key: &str, line: usize, item: &Item, mistakes: &mut Mistakes) {
+    fn read_key(&mut self, section: &str, key: &str, line: usize, item: &Item, mistakes: &mut Mistakes) {
         let path = format!("{section}.{key}");
         let place = Place::Line(line);
         match settings::find(section, key) {
@@ -299,7 +299,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn from_environment(&mut self, mistakes: &mut Mistakes) {
+    fn read_environment(&mut self, mistakes: &mut Mistakes) {
         for (name, value) in self.environment {
             let Some((section, key)) = name.strip_prefix("KAIWA_").and_then(|rest| rest.split_once("__")) else {
                 continue;

@@ -147,7 +147,9 @@ pub fn report_queue_gone(tenant: &str, queue: &str) {
 
 /// Actors of all shards together, by type: (how many, messages in their mailboxes).
 #[derive(Clone, Default)]
-pub struct ActorFigures(Arc<Mutex<BTreeMap<&'static str, BTreeMap<ShardId, (usize, usize)>>>>);
+pub struct ActorFigures(Arc<Mutex<BTreeMap<&'static str, ByShard>>>);
+
+type ByShard = BTreeMap<ShardId, (usize, usize)>;
 
 impl ActorFigures {
     /// Replaces one shard's figures and reports the sums.

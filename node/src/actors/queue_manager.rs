@@ -263,7 +263,10 @@ impl Actor for QueueManager {
             QueueManagerMessage::Events(batch) => self.events(&batch, state),
             QueueManagerMessage::Settled(id, settled) => self.settled(id, settled, state),
             QueueManagerMessage::Wake => state.wake = None,
-            QueueManagerMessage::Figures => return Ok(self.report(state)),
+            QueueManagerMessage::Figures => {
+                self.report(state);
+                return Ok(());
+            }
             QueueManagerMessage::Why(conversation, agent, reply) => {
                 // Who asked may have gone.
                 let _ = reply.send(state.decider.explain(conversation, agent));

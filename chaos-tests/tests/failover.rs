@@ -32,7 +32,7 @@ async fn nothing_is_lost_when_nodes_are_killed() -> Result<()> {
         world.cluster.wait_ready(Duration::from_secs(60)).await?;
         tokio::time::sleep(AFTER).await;
         let pause = people.diary.lock().await.longest_pause;
-        println!("round {round}: node {node} killed; longest time without any acknowledgement {pause:?}");
+        eprintln!("round {round}: node {node} killed; longest time without any acknowledgement {pause:?}");
         longest_pause = longest_pause.max(pause);
     }
 
@@ -44,7 +44,7 @@ async fn nothing_is_lost_when_nodes_are_killed() -> Result<()> {
     world.cluster.wait_ready(Duration::from_secs(60)).await?;
     tokio::time::sleep(AFTER + AWAY).await;
     let pause = people.diary.lock().await.longest_pause;
-    println!("all nodes killed; longest time without any acknowledgement {pause:?}");
+    eprintln!("all nodes killed; longest time without any acknowledgement {pause:?}");
     longest_pause = longest_pause.max(pause);
 
     assert!(
@@ -54,7 +54,7 @@ async fn nothing_is_lost_when_nodes_are_killed() -> Result<()> {
     people.wait_until_offers_ended().await?;
     world.wait_equal(Duration::from_secs(60)).await?;
     let verdict = oracle::check(&mut world, &people.diary, longest_pause).await?;
-    println!("{verdict:?}");
+    eprintln!("{verdict:?}");
     assert!(verdict.messages > 2_000, "too little happened: {verdict:?}");
     assert!(verdict.offers.1 > 0, "no offer expired: {verdict:?}");
     assert!(people.diary.lock().await.wrap_ups > 0, "no wrap-up ended");

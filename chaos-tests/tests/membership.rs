@@ -26,7 +26,7 @@ async fn a_fourth_node_joins_and_the_first_leaves_under_traffic() -> Result<()> 
     world.cluster.stop(1).await?;
     tokio::time::sleep(Duration::from_secs(4)).await;
     let status = cluster_command(&world, 4, &["status"])?;
-    println!("{status}");
+    eprintln!("{status}");
 
     assert!(
         people.fall_silent(Duration::from_secs(60)).await,
@@ -43,7 +43,7 @@ async fn a_fourth_node_joins_and_the_first_leaves_under_traffic() -> Result<()> 
         );
     }
     let verdict = oracle::check(&mut world, &people.diary, Duration::from_secs(5)).await?;
-    println!("{verdict:?}");
+    eprintln!("{verdict:?}");
     assert!(verdict.messages > 200, "too little happened: {verdict:?}");
     Ok(())
 }

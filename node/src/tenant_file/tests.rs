@@ -25,24 +25,24 @@ fn the_sample_file_is_read() {
             file.agents.len(),
             file.rules.len()
         ),
-        (6, 3, 8, 7)
+        (6, 4, 9, 8)
     );
     assert_eq!(file.queues[1].order, Order::LinearAgeing { step_ms: 30_000 });
     assert_eq!(file.queues[1].choice, AgentChoice::MostSkilled);
     assert_eq!(file.queues[1].wrap_up, WrapUp::Manual { longest_ms: 120_000 });
     assert_eq!(file.queues[0].escalations[0].when, EscalateWhen::WaitedMs(45_000));
     assert!(matches!(file.queues[2].at_cap, AtCap::Offline { .. }));
-    assert_eq!(file.agents[0].skills[&SkillName("language.ja".to_owned())], 10);
-    assert_eq!(file.agents[4].capacity.total, 3);
+    assert_eq!(file.agents[1].skills[&SkillName("language.ja".to_owned())], 10);
+    assert_eq!(file.agents[5].capacity.total, 3);
     assert_eq!(
-        file.rules[6]
+        file.rules[7]
             .parts
             .iter()
             .map(|(weight, _)| *weight)
             .collect::<Vec<_>>(),
         [80, 20]
     );
-    assert!(file.agents[7].supervisor);
+    assert!(file.agents[8].supervisor);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn the_plan_keeps_existing_ids_and_refers_to_none_that_is_not_there() {
     }
     assert_eq!(
         (agents.len(), skills.len(), plan.commands.len()),
-        (8, 6, 1 + 6 + 3 + 8 + 1)
+        (9, 6, 1 + 6 + 4 + 9 + 1)
     );
     assert!(matches!(plan.commands.last(), Some(Command::PutRules { .. })));
 }

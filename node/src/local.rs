@@ -132,7 +132,7 @@ data_dir = {data:?}
 cluster_listen = "127.0.0.1:{cluster}"
 api_listen = "127.0.0.1:{api}"
 admin_listen = "127.0.0.1:{admin}"
-drain_s = 5
+drain_s = 6
 
 [tls]
 authority = {authority:?}

@@ -29,6 +29,13 @@ const BANNED: &[(&str, &str, &str)] = &[
     ("routing/src", "tokio", "routing is plain values"),
 ];
 
+/// Where a banned word may stand all the same, and why.
+const ALLOWED: &[(&str, &str, &str)] = &[(
+    "routing/src/queue_manager/hashing.rs",
+    "HashMap",
+    "a private map with a fixed hash, only ever looked into",
+)];
+
 /// Longest source file, in lines: past it a file is asked to become two.
 const FILE_LINES_MAX: usize = 800;
 
@@ -88,7 +95,12 @@ fn banned_words_are_absent() {
     for &(part, word, why) in BANNED {
         let mut files = Vec::new();
         sources(&root().join(part), &mut files);
-        for file in files {
+        let allowed = |file: &Path| {
+            ALLOWED
+                .iter()
+                .any(|(path, banned, _)| *banned == word && file.ends_with(path))
+        };
+        for file in files.into_iter().filter(|file| !allowed(file)) {
             let text = fs::read_to_string(&file).expect("a source can be read");
             for (number, line) in text.lines().enumerate() {
                 if line.contains(word) && !line.trim_start().starts_with("//") {

@@ -290,9 +290,12 @@ impl Hub {
     async fn keep_told(self, shards: Shards, shard: ShardId, wake: Arc<Notify>) {
         let mut told: Option<(NodeId, u64)> = None;
         let mut sent_before: Option<(u64, u64)> = None;
-        let Some(mut leadership) = shards.leadership(shard) else {
-            tracing::error!(%shard, "this node has no replica of the shard: its sockets cannot follow there");
-            return;
+        // A node that is joining has its replicas one after the other.
+        let mut leadership = loop {
+            match shards.leadership(shard) {
+                Some(leadership) => break leadership,
+                None => tokio::time::sleep(LISTENER_HEARTBEAT).await,
+            }
         };
         loop {
             let now = *leadership.borrow_and_update();

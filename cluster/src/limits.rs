@@ -1,5 +1,7 @@
 //! Every limit of this crate, on one page, with the relations between them asserted.
 
+use std::time::Duration;
+
 /// Commands in one log entry.
 pub const BATCH_MAX_COMMANDS: usize = 256;
 /// Bytes of commands in one log entry (one larger command makes an entry of its own).
@@ -52,6 +54,8 @@ pub const ROW_KEY_MAX_BYTES: usize = 1 << 10;
 pub const ROWS_PENDING_MAX_BYTES: usize = 16 << 20;
 /// Rows in one batch that the row store writes: it locks readers out meanwhile.
 pub const ROWS_BATCH_MAX: usize = 2_048;
+/// How long the row store waits for more rows before it writes a batch, unless somebody waits for that batch.
+pub const ROWS_GATHER: Duration = Duration::from_millis(20);
 /// Rows that one call of `export` looks at.
 pub const ROWS_EXPORT_LOOKED_AT_MAX: usize = 50_000;
 /// sled's page cache, in bytes.

@@ -13,7 +13,7 @@ pub const DURABILITY: &str = "acknowledged = fdatasync'ed in the logs of a major
      (sled) are synced before the log that holds them is purged; TLS between nodes; nothing is relaxed";
 
 /// Stages with a histogram in the nodes: (what, metric, labels).
-const STAGES: [(&str, &str, &str); 7] = [
+const STAGES: [(&str, &str, &str); 10] = [
     (
         "commands per batch (proposer)",
         "kaiwa_raft_batch_entries",
@@ -40,6 +40,17 @@ const STAGES: [(&str, &str, &str); 7] = [
         "kind=\"rows\"",
     ),
     ("apply of a batch", "kaiwa_raft_apply_duration_seconds", "SHARD"),
+    (
+        "supervisor of the leader: wait in its mailbox",
+        "kaiwa_actor_mailbox_wait_seconds",
+        "actor_type=\"supervisor\"",
+    ),
+    (
+        "actors of conversations: wait in their mailboxes",
+        "kaiwa_actor_mailbox_wait_seconds",
+        "actor_type=\"conversation\"",
+    ),
+    ("round trip to another node", "kaiwa_raft_peer_rtt_seconds", ""),
     (
         "stamp → entry in the listener's outbox (1 ms steps)",
         "kaiwa_message_delivery_seconds",
@@ -139,6 +150,13 @@ fn processor(out: &mut String, run: &Run) {
         cores((run.cpu.machine - ours).max(0.0)),
         run.load.0,
         run.load.1,
+    );
+    let per_message_us = |seconds: f64| seconds / run.measured_s / run.outcome.throughput.max(f64::MIN_POSITIVE) * 1e6;
+    let _ = writeln!(
+        out,
+        "  CPU per message: {:.0} µs on the nodes together, {:.0} µs in the generator",
+        per_message_us(run.cpu.processes[1..].iter().sum()),
+        per_message_us(run.cpu.processes[0]),
     );
     for (node, threads) in run.cpu.threads[1..].iter().enumerate() {
         let mut threads: Vec<_> = threads

@@ -64,6 +64,8 @@ struct Shared {
     queue: Mutex<Queue>,
     /// There is work for the writer, or it shall stop.
     work: Condvar,
+    /// The writer shall not wait for more.
+    hurry: Condvar,
     /// The writer has written something, or failed.
     written: Condvar,
     /// Rows in the queue, with the number of the write that put them there. Locked after `queue`, never before.
@@ -84,7 +86,15 @@ struct Queue {
     /// Applied index per shard: of what was queued, and of what sled has.
     applied_queued: BTreeMap<ShardId, u64>,
     applied_written: BTreeMap<ShardId, u64>,
+    /// Callers that wait until everything is written.
+    waiting: usize,
     is_closing: bool,
+}
+
+impl Queue {
+    fn hurries(&self) -> bool {
+        self.is_closing || self.waiting > 0 || self.bytes > limits::ROWS_PENDING_MAX_BYTES / 4
+    }
 }
 
 struct Write {
@@ -159,6 +169,9 @@ impl Shared {
             bytes,
         });
         self.work.notify_one();
+        if queue.hurries() {
+            self.hurry.notify_one();
+        }
         Ok(())
     }
 
@@ -166,13 +179,19 @@ impl Shared {
     fn wait_until_written(&self) -> io::Result<()> {
         let mut queue = self.queue.lock();
         let queued = queue.queued;
-        loop {
-            self.fail_stop.check()?;
+        queue.waiting += 1;
+        self.hurry.notify_one();
+        let result = loop {
+            if let Err(error) = self.fail_stop.check() {
+                break Err(error);
+            }
             if queue.written >= queued {
-                return Ok(());
+                break Ok(());
             }
             self.written.wait(&mut queue);
-        }
+        };
+        queue.waiting -= 1;
+        result
     }
 
     /// Makes durable what sled has by now; callers that come meanwhile share the next one.
@@ -429,6 +448,7 @@ impl Drop for SledRows {
     fn drop(&mut self) {
         self.shared.queue.lock().is_closing = true;
         self.shared.work.notify_all();
+        self.shared.hurry.notify_all();
         if let Some(writer) = self.writer.take() {
             // Its panic was caught and told by then.
             let _ = writer.join();

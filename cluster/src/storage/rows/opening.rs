@@ -88,6 +88,7 @@ impl SledRows {
             file,
             queue: Mutex::new(queue),
             work: Condvar::new(),
+            hurry: Condvar::new(),
             written: Condvar::new(),
             overlay: RwLock::default(),
             sync: Mutex::new(SyncState::default()),

@@ -34,6 +34,10 @@ fn next_batch(shared: &Shared) -> Option<Vec<Write>> {
         }
         shared.work.wait(&mut queue);
     }
+    // sled wakes all of its threads for every batch, however small. What gathers meanwhile is read from the overlay.
+    if !queue.hurries() {
+        shared.hurry.wait_for(&mut queue, limits::ROWS_GATHER);
+    }
     let mut writes = Vec::new();
     let mut rows = 0;
     while let Some(write) = queue.writes.front() {

@@ -239,7 +239,7 @@ fn agent_saw(seen: &Seen, transcript: &Transcript) -> Result<()> {
         );
         ensure!(*seq > last || *seq == 1, "entry {seq} after {last}");
         ensure!(
-            last == 0 || *prev == last || *prev >= last,
+            last == 0 || *prev >= last || *seq == 1,
             "entry {seq} follows {prev}, the agent had {last}"
         );
         last = *seq;

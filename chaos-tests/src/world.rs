@@ -26,6 +26,15 @@ pub fn kaiwa() -> &'static PathBuf {
         // tests, because then cargo unifies features as `cargo test --workspace` does and has nothing to build again.
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--workspace", "--bins", "--tests"]);
+        // What cargo says of this package to its tests would make some build scripts run again.
+        for (name, _) in std::env::vars_os() {
+            if name
+                .to_str()
+                .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+            {
+                build.env_remove(name);
+            }
+        }
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }

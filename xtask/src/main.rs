@@ -52,7 +52,18 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     eprintln!("--- {shown}");
     let began = Instant::now();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    // What cargo says of this package to the programs that it runs would make some build scripts run again, and with
+    // them half of the workspace.
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            command.env_remove(name);
+        }
+    }
+    let status = command
         .args(arguments)
         .status()
         .with_context(|| format!("`{shown}` did not start"))?;

@@ -35,5 +35,6 @@ pub mod limits;
 pub mod queue_manager;
 pub mod rejection;
 pub mod settings;
+pub mod simulation;
 pub mod state;
 pub mod view;

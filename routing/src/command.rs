@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, Millis, QueueId, Seq, SkillName, TenantId};
-use crate::settings::{AgentSettings, Classification, QueueSettings, Rule};
+use crate::ids::{
+    AgentId, CalendarId, Channel, ConversationId, CustomerId, Epoch, Millis, QueueId, Seq, SkillName, TenantId,
+};
+use crate::settings::{
+    AgentSettings, Calendar, Classification, OpenHours, Policy, QueueSettings, RoutingSettings, Rule,
+};
 
 /// Version of the command format that this crate writes.
-pub const COMMAND_SCHEMA: u16 = 1;
+pub const COMMAND_SCHEMA: u16 = 2;
 
 /// What the log carries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +123,64 @@ pub struct Explanation {
     pub best: Vec<(AgentId, i64)>,
     /// What decided among them, in words (`longest idle`, …).
     pub tie_break: String,
+    /// R35: what was estimated when it began to wait.
+    pub estimate: Option<WaitEstimate>,
+    /// R41: how many conversations were matched together (0: it was alone).
+    pub batch: u8,
+    /// R41: by how much the batch's scores were better than one by one.
+    pub batch_gain: u32,
+}
+
+/// R35: how long a conversation will wait from when it began to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WaitEstimate {
+    /// Half wait no longer.
+    pub p50_ms: u64,
+    /// Nine of ten wait no longer.
+    pub p90_ms: u64,
+}
+
+/// R31: what somebody beside customer and owner may do in a conversation. The state enforces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// An agent asked for advice: reads all, writes to agents only; the customer does not see them. Takes capacity.
+    Consult,
+    /// An agent who joined: reads all, writes to everybody; the customer sees them. Takes capacity.
+    Conference,
+    /// A supervisor who reads all and writes nothing; the customer does not see them.
+    Monitor,
+    /// A supervisor who reads all and writes to agents only; the customer does not see them.
+    Whisper,
+    /// A supervisor who writes to everybody; the customer sees them.
+    Barge,
+}
+
+/// R33: until when a conversation is put off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleUntil {
+    /// Until a moment.
+    At {
+        /// When.
+        at_ms: Millis,
+    },
+    /// Until an agent is available again, and then for them first; at the latest at a moment, and then for anybody.
+    AgentReturns {
+        /// Who.
+        agent: AgentId,
+        /// When at the latest.
+        latest_ms: Millis,
+    },
+}
+
+/// R33: a conversation that is put off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Until when.
+    pub until: ScheduleUntil,
+    /// Whether it then takes the place of its original age; otherwise it begins to wait then.
+    pub keep_age: bool,
 }
 
 /// A command.
@@ -156,6 +218,10 @@ pub enum Command {
         classification: Classification,
         /// The first message, if there is one.
         message: Option<Body>,
+        /// R33: begins to wait later.
+        schedule: Option<Schedule>,
+        /// R33: where the customer can be called back; who waits for a call need not stay connected.
+        callback: Option<String>,
     },
     /// Customer's message, or an agent's (fenced by the epoch of the assignment).
     PostMessage {
@@ -193,6 +259,8 @@ pub enum Command {
         conversation: ConversationId,
         by: Author,
         disposition: Option<String>,
+        /// Whether the customer was helped, for first contact resolution; `None`: if an agent had answered.
+        resolved: Option<bool>,
     },
     /// Within the queue's window; waits again, with the last agent preferred.
     Reopen { conversation: ConversationId, by: Author },
@@ -273,6 +341,115 @@ pub enum Command {
     },
     /// A deadline has passed: do what it calls for. Refused with `not_due` when it has not, `nothing_outstanding` when it is gone.
     Fire { timer: Timer },
+    /// R9: offers the conversation to several agents at once, all under one epoch; the first to accept has it.
+    OfferToMany {
+        conversation: ConversationId,
+        agents: Vec<AgentId>,
+        explanation: Explanation,
+    },
+    /// R6: a ring of a queue is shared from now on, or no longer.
+    ShareRing {
+        queue: QueueId,
+        ring: u8,
+        shared: bool,
+        why: String,
+    },
+
+    // ---- policies
+    /// Replaces the whole policy at this index; refused (`stale_version`) when `expected` is not the version in force.
+    ActivatePolicy {
+        policy: Box<Policy>,
+        expected: Option<u64>,
+        by: Principal,
+        note: String,
+    },
+    /// R15, R41: what holds for the whole tenant.
+    PutRouting { settings: RoutingSettings },
+    /// R34: makes or replaces a calendar.
+    PutCalendar { calendar: CalendarId, given: Calendar },
+    /// R34: removes a calendar that no queue has.
+    RemoveCalendar { calendar: CalendarId },
+    /// R34: more of the same calendar's future; refused when its settings are no longer `zone`'s of `version`.
+    ExtendCalendar {
+        calendar: CalendarId,
+        /// Of the calendar, as its view has it.
+        version: u64,
+        hours: Vec<OpenHours>,
+        covered_until_ms: Millis,
+    },
+    /// More of the tenant's days.
+    ExtendDays { starts_ms: Vec<Millis> },
+
+    // ---- participants (R31)
+    /// The owner asks another agent in, to consult or to confer; offered to them for as long as an offer of the queue.
+    Invite {
+        conversation: ConversationId,
+        by: AgentId,
+        epoch: Epoch,
+        agent: AgentId,
+        /// [`Role::Consult`] or [`Role::Conference`].
+        role: Role,
+    },
+    /// The invited agent's answer.
+    AnswerInvitation {
+        conversation: ConversationId,
+        agent: AgentId,
+        accept: bool,
+    },
+    /// A supervisor comes in, or changes from one role to another.
+    JoinAs {
+        conversation: ConversationId,
+        agent: AgentId,
+        /// [`Role::Monitor`], [`Role::Whisper`] or [`Role::Barge`].
+        role: Role,
+    },
+    /// A participant goes.
+    LeaveConversation {
+        conversation: ConversationId,
+        agent: AgentId,
+    },
+    /// The owner lets a consulted or conferring agent go, or takes an invitation back.
+    RemoveParticipant {
+        conversation: ConversationId,
+        by: AgentId,
+        epoch: Epoch,
+        agent: AgentId,
+    },
+    /// Warm transfer: a consulted or conferring agent becomes the owner, under a new epoch.
+    CompleteTransfer {
+        conversation: ConversationId,
+        by: AgentId,
+        epoch: Epoch,
+        to: AgentId,
+    },
+    /// To the agents in the conversation: owner, consulted, conferring, supervisors. Customers never see it.
+    PostWhisper {
+        conversation: ConversationId,
+        agent: AgentId,
+        body: Body,
+    },
+
+    // ---- later (R33)
+    /// Puts an open conversation off.
+    Schedule {
+        conversation: ConversationId,
+        by: Author,
+        schedule: Schedule,
+    },
+    /// What was put off waits now.
+    CancelSchedule { conversation: ConversationId, by: Author },
+    /// A waiting customer asks to be called back: keeps the place and need not stay connected.
+    RequestCallback {
+        conversation: ConversationId,
+        by: Author,
+        contact: String,
+    },
+    /// The customer's rating, 1–5 (CSAT); once, after an agent has answered.
+    Rate {
+        conversation: ConversationId,
+        rating: u8,
+        comment: Option<String>,
+    },
 }
 
 /// Whose message, or whose act.
@@ -292,6 +469,11 @@ pub enum Author {
     Supervisor(Principal),
     /// The system itself.
     System,
+    /// R31: somebody who takes part beside the owner, with the rights of their role.
+    Participant {
+        /// Who.
+        agent: AgentId,
+    },
 }
 
 /// Whose read cursor.
@@ -328,6 +510,25 @@ pub enum Timer {
     LeaseEnd { agent: AgentId },
     /// Idempotency windows not used for a day are forgotten.
     ForgetWindows,
+    /// R4: step `step` of its queue's relaxations.
+    Relaxation { conversation: ConversationId, step: u8 },
+    /// R5: ring `ring` opens for it.
+    RingOpens { conversation: ConversationId, ring: u8 },
+    /// R21: nobody has said anything for long.
+    IdlePause { conversation: ConversationId, epoch: Epoch },
+    /// R32: the customer has said nothing since it was assigned.
+    SilentAbandon { conversation: ConversationId, epoch: Epoch },
+    /// R33: it begins to wait.
+    Scheduled { conversation: ConversationId },
+    /// R31: an invitation expires.
+    InvitationEnd {
+        conversation: ConversationId,
+        agent: AgentId,
+    },
+    /// R34: a calendar opens or closes.
+    CalendarEdge { calendar: CalendarId },
+    /// A quarter hour of the KPIs ends.
+    QuarterHour,
 }
 
 /// When a timer is due.

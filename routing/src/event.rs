@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Author, Body, Due, Explanation, Reader, Timer};
-use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, Millis, QueueId, Seq, TenantId};
-use crate::view::{Demand, Presence, QueueView, Supply};
+use crate::command::{Author, Body, Due, Explanation, Reader, Role, Schedule, Timer};
+use crate::ids::{AgentId, CalendarId, Channel, ConversationId, CustomerId, Epoch, Millis, QueueId, Seq, TenantId};
+use crate::settings::RoutingSettings;
+use crate::view::{Demand, Presence, QueueRates, QueueView, Supply};
 
 /// An event of a tenant, as `apply` gives it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +18,7 @@ pub struct TenantEvent {
     pub event: Event,
 }
 
-/// What happened. The queue manager reads only `Demand`, `DemandEnded`, `Supply`, `SupplyEnded`, `Queue`, `QueueEnded`, `Timer*`;
+/// What happened. The queue manager reads only `Demand`, `DemandEnded`, `Supply`, `SupplyEnded`, `Queue`, `QueueEnded`, `Timer*`, `Routing`, `Rates`;
 /// everything else is for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -113,6 +114,56 @@ pub enum Event {
         conversation: ConversationId,
         view: ConversationView,
     },
+
+    // ---- for the queue manager
+    /// R15, R41: what holds for the whole tenant changed.
+    Routing(Arc<RoutingSettings>),
+    /// R35: what has been observed of a queue's service changed.
+    Rates(QueueRates),
+
+    // ---- for people
+    /// The policy changed, in whole or in part.
+    PolicyActivated { version: u64 },
+    /// R34: a calendar's settings or hours changed, or it opened or closed.
+    CalendarChanged { calendar: CalendarId, open: bool },
+    /// R6: a ring of a queue is shared, or no longer.
+    RingShared {
+        queue: QueueId,
+        ring: u8,
+        shared: bool,
+        why: String,
+    },
+    /// R4: a step of relaxation was taken.
+    Relaxed {
+        conversation: ConversationId,
+        queue: QueueId,
+        step: u8,
+    },
+    /// R5: a ring opened for a conversation.
+    RingOpened {
+        conversation: ConversationId,
+        queue: QueueId,
+        ring: u8,
+    },
+    /// R33: put off, or (`None`) not any more.
+    Scheduled {
+        conversation: ConversationId,
+        schedule: Option<Schedule>,
+    },
+    /// R31: somebody came in, changed role, or (`joined` false) went.
+    Participant {
+        conversation: ConversationId,
+        agent: AgentId,
+        role: Role,
+        joined: bool,
+    },
+    /// A customer's rating.
+    Rated {
+        conversation: ConversationId,
+        queue: Option<QueueId>,
+        agent: Option<AgentId>,
+        rating: u8,
+    },
 }
 
 /// A durable entry: all kinds share one `seq` in their conversation.
@@ -153,12 +204,50 @@ pub enum EntryKind {
     Closed { outcome: CloseOutcome },
     /// Reopened.
     Reopened,
+    /// To the agents in the conversation. Not for customers.
+    Whisper { agent: AgentId, body: Body },
+    /// R31: somebody came in beside the owner, or changed role. For customers if the role is.
+    ParticipantJoined { agent: AgentId, role: Role },
+    /// R31: they went.
+    ParticipantLeft { agent: AgentId, role: Role },
+    /// R33: put off.
+    Scheduled { schedule: Schedule },
+    /// R33: the customer asked to be called back.
+    CallbackRequested { contact: String },
+    /// The customer's rating. Not for customers (they gave it).
+    Rated { rating: u8, comment: Option<String> },
+}
+
+impl Role {
+    /// Whether customers see who has it.
+    pub fn for_customer(self) -> bool {
+        matches!(self, Self::Conference | Self::Barge)
+    }
+
+    /// Whether they may write to the customer.
+    pub fn speaks(self) -> bool {
+        self.for_customer()
+    }
+
+    /// Whether they may write to the agents in the conversation.
+    pub fn whispers(self) -> bool {
+        self != Self::Monitor
+    }
+
+    /// Whether it is a supervisor's.
+    pub fn supervises(self) -> bool {
+        matches!(self, Self::Monitor | Self::Whisper | Self::Barge)
+    }
 }
 
 impl EntryKind {
     /// Whether customers may see it.
     pub fn for_customer(&self) -> bool {
-        !matches!(self, Self::Note { .. } | Self::Moved { .. })
+        match self {
+            Self::Note { .. } | Self::Moved { .. } | Self::Whisper { .. } | Self::Rated { .. } => false,
+            Self::ParticipantJoined { role, .. } | Self::ParticipantLeft { role, .. } => role.for_customer(),
+            _ => true,
+        }
     }
 }
 
@@ -190,6 +279,10 @@ pub enum UnassignReason {
     LeaseLost,
     SignedOut,
     Reassigned,
+    /// R33: put off.
+    Scheduled,
+    /// R21: it went on when its owner had no room.
+    OwnerFull,
 }
 
 /// How a conversation ended.
@@ -207,6 +300,8 @@ pub enum CloseOutcome {
     Offline,
     /// Closed before the answer by a supervisor.
     Cancelled,
+    /// R32: assigned, and the customer had gone without a sign.
+    SilentAbandoned,
 }
 
 /// State of a conversation.
@@ -220,6 +315,8 @@ pub enum Phase {
     Paused,
     WrapUp,
     Closed,
+    /// R33: waits for its time.
+    Scheduled,
 }
 
 /// What a desk or a widget shows of a conversation (the bodies are elsewhere).
@@ -261,6 +358,22 @@ pub struct ConversationView {
     pub explanation: Option<Arc<Explanation>>,
     /// What its agent wrote down at the end.
     pub disposition: Option<String>,
+    /// R9: to whom else it is offered.
+    pub also_offered: Vec<AgentId>,
+    /// R31: who takes part beside customer and owner.
+    pub participants: Vec<(AgentId, Role)>,
+    /// R31: who is asked in, as what, and until when.
+    pub invited: Vec<(AgentId, Role, Millis)>,
+    /// R33.
+    pub schedule: Option<Schedule>,
+    /// R33: where the customer can be called back.
+    pub callback: Option<String>,
+    /// R1: the rule that classified it.
+    pub rule: Option<String>,
+    /// R4: steps of relaxation taken in this queue.
+    pub relaxed: u8,
+    /// CSAT.
+    pub rating: Option<u8>,
 }
 
 /// An item of an agent's own stream; `agent_seq` from 1, without gap.
@@ -320,6 +433,26 @@ pub enum AgentItemKind {
     WrapUpEnded { conversation: ConversationId, epoch: Epoch },
     /// Presence changed.
     Presence { presence: Presence },
+    /// R31: asked in.
+    Invited {
+        conversation: ConversationId,
+        role: Role,
+        by: AgentId,
+        deadline_ms: Millis,
+    },
+    /// R31: the invitation is over: answered, expired, taken back.
+    InvitationEnded {
+        conversation: ConversationId,
+        outcome: OfferOutcome,
+    },
+    /// R31: takes part, with these rights.
+    Joined { conversation: ConversationId, role: Role },
+    /// R31: takes part no longer.
+    Left {
+        conversation: ConversationId,
+        role: Role,
+        why: String,
+    },
 }
 
 /// The answer to a command that was applied, remembered by the idempotency window.

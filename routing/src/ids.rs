@@ -17,7 +17,7 @@ pub struct IdError {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal, $kind:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub u128);
 
         impl $name {
@@ -81,6 +81,10 @@ id!(
 id!(
     /// A queue.
     QueueId, "que", "queue"
+);
+id!(
+    /// A calendar of business hours.
+    CalendarId, "cal", "calendar"
 );
 
 /// A customer, by the name that the tenant's tokens give them (at most [`crate::limits::CUSTOMER_MAX_BYTES`]).

@@ -12,14 +12,15 @@
 //! | L | what is bounded is within its bounds |
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::command::{Due, Timer};
 use crate::event::{EntryKind, Event};
 use crate::ids::{AgentId, ConversationId, Epoch, Millis, QueueId, Seq, TenantId};
 use crate::limits;
-use crate::settings::ChannelCapacity;
+use crate::settings::{ChannelCapacity, RoutingSettings};
 use crate::state::{State, Tenant};
-use crate::view::{Demand, QueueView, Supply, Views};
+use crate::view::{Demand, QueueRates, QueueView, Supply, Views};
 
 /// What does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,6 +90,8 @@ pub struct History {
     items: BTreeMap<AgentId, u64>,
     ages: BTreeMap<ConversationId, Millis>,
     owners: BTreeMap<ConversationId, Owner>,
+    routing: Arc<RoutingSettings>,
+    rates: BTreeMap<QueueId, QueueRates>,
 }
 
 /// The last who had a conversation; `now` while they have it.
@@ -116,7 +119,10 @@ impl History {
             |is: bool, what: &dyn std::fmt::Debug| holds('I', is, || format!("the end of what was not: {what:?}"));
         match event {
             Event::Queue(view) => _ = self.queues.insert(view.queue, view.clone()),
-            Event::QueueEnded { queue } => known(self.queues.remove(queue).is_some(), queue)?,
+            Event::QueueEnded { queue } => {
+                self.rates.remove(queue);
+                known(self.queues.remove(queue).is_some(), queue)?;
+            }
             Event::Supply(supply) => {
                 let before = self.supplies.insert(supply.agent, supply.clone());
                 raised_within_capacity(before.as_ref(), supply)?;
@@ -136,6 +142,8 @@ impl History {
                 self.demands.insert(demand.conversation, demand.clone());
             }
             Event::DemandEnded { conversation } => known(self.demands.remove(conversation).is_some(), conversation)?,
+            Event::Routing(settings) => self.routing = settings.clone(),
+            Event::Rates(rates) => _ = self.rates.insert(rates.queue, *rates),
             Event::TimerSet(Due { at_ms, timer }) => _ = self.timers.insert(*timer, *at_ms),
             Event::TimerCleared { timer } => known(self.timers.remove(timer).is_some(), timer)?,
             Event::Entry(entry) => {
@@ -218,6 +226,8 @@ impl History {
             supplies: self.supplies.values().cloned().collect(),
             demands: self.demands.values().cloned().collect(),
             timers,
+            routing: self.routing.clone(),
+            rates: self.rates.values().copied().collect(),
         }
     }
 
@@ -235,6 +245,12 @@ impl History {
         })?;
         holds('I', told.demands == is.demands, || {
             format!("demands told {:?}, are {:?}", told.demands, is.demands)
+        })?;
+        holds('I', told.routing == is.routing && told.rates == is.rates, || {
+            format!(
+                "told {:?} and {:?}, are {:?} and {:?}",
+                told.routing, told.rates, is.routing, is.rates
+            )
         })?;
         holds('I', told.timers == is.timers, || {
             format!("timers told {:?}, are {:?}", told.timers, is.timers)

@@ -8,7 +8,7 @@ use crate::command::{Body, COMMAND_SCHEMA, Command, Envelope, Explanation, Prese
 use crate::event::{AgentItem, AgentItemKind, Entry, UnassignReason};
 use crate::ids::Channel;
 use crate::ids::CustomerId;
-use crate::settings::{AgentSettings, Capacity, Classification, QueueSettings};
+use crate::settings::{AgentSettings, Capacity, Classification, Membership, QueueSettings};
 use crate::view::Presence;
 
 const TENANT: TenantId = TenantId(1);
@@ -25,14 +25,16 @@ fn agent_settings(concurrent_max: u16) -> AgentSettings {
         concurrent_max,
         cost: 1,
         exclusive: false,
+        interruptible: false,
     };
     let capacity = Capacity {
         total: 9,
         channels: BTreeMap::from([(chat(), limits)]),
+        interruptible: 0,
     };
     AgentSettings {
         name: "mia".to_owned(),
-        queues: vec![SUPPORT],
+        queues: Membership::plain([SUPPORT]),
         capacity,
         ..AgentSettings::default()
     }
@@ -70,6 +72,8 @@ fn offered() -> (State, History) {
                 media_type: "text/plain".to_owned(),
                 text: "hello".to_owned(),
             }),
+            schedule: None,
+            callback: None,
         },
         Command::Offer {
             conversation: C,
@@ -243,6 +247,8 @@ fn j_an_age_that_changes() {
         only: None,
         excluded: Vec::new(),
         held: false,
+        rings: 0,
+        offers: 0,
     };
     refused('J', &mut history, Event::Demand(demand));
 }

@@ -22,6 +22,8 @@ pub const AGENT_QUEUES_MAX: usize = 64;
 pub const SKILL_LEVELS: std::ops::RangeInclusive<u8> = 1..=10;
 /// Highest priority; 0 is the lowest and the default is [`PRIORITY_DEFAULT`].
 pub const PRIORITY_MAX: u8 = 9;
+/// Number of priorities.
+pub const PRIORITIES: usize = PRIORITY_MAX as usize + 1;
 /// Priority of what no rule classifies.
 pub const PRIORITY_DEFAULT: u8 = 5;
 /// Queues that one command may name, in order of admission.
@@ -30,6 +32,34 @@ pub const ADMISSION_QUEUES_MAX: usize = 8;
 pub const CHANNELS_MAX: usize = 16;
 /// Steps of escalation of one queue.
 pub const ESCALATIONS_MAX: usize = 8;
+/// Steps of relaxation of one queue (R4).
+pub const RELAXATIONS_MAX: usize = 8;
+/// Rings of one queue, tier 0 not counted (R5).
+pub const RINGS_MAX: usize = 7;
+/// Agents to whom one conversation is offered at once (R9).
+pub const OFFERS_AT_ONCE_MAX: usize = 8;
+/// Participants of one conversation beside its customer and its owner, invited ones counted (R31).
+pub const PARTICIPANTS_MAX: usize = 8;
+/// Highest number of new assignments in a window that a rate may name (R22).
+pub const RATE_MAX: u8 = 32;
+/// Conversations and agents that are matched together, at most (R41).
+pub const BATCH_MAX: u8 = 64;
+/// Calendars of one tenant.
+pub const CALENDARS_MAX: usize = 256;
+/// Weekly hours of one calendar.
+pub const WEEKLY_HOURS_MAX: usize = 64;
+/// Exceptions of one calendar.
+pub const EXCEPTIONS_MAX: usize = 512;
+/// Open intervals that one calendar may carry.
+pub const OPEN_HOURS_MAX: usize = 4_096;
+/// Versions of a tenant's policy that the state keeps whole.
+pub const POLICY_VERSIONS_KEPT: usize = 16;
+/// What a change of the policy was for, a contact for a callback, a comment with a rating, in bytes.
+pub const REMARK_MAX_BYTES: usize = 512;
+/// How far ahead a conversation may be scheduled, in milliseconds: a year.
+pub const SCHEDULE_MAX_MS: u64 = 366 * 24 * 3_600_000;
+/// Highest rating (CSAT); 4 and 5 are satisfied.
+pub const RATING_MAX: u8 = 5;
 /// Rules of one tenant.
 pub const RULES_MAX: usize = 256;
 /// Parts of one rule.

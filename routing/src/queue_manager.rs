@@ -155,6 +155,8 @@ impl QueueManager {
             mut supplies,
             mut demands,
             timers,
+            routing: _,
+            rates: _,
         } = views;
         queues.sort_by_key(|view| view.queue);
         supplies.sort_by_key(|supply| supply.agent);

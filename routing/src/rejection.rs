@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AgentId, ConversationId, Epoch, QueueId};
+use crate::ids::{AgentId, CalendarId, ConversationId, Epoch, QueueId};
 
 /// Why a command was refused. Nothing has changed. [`Rejection::code`] is stable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -54,6 +54,14 @@ pub enum Rejection {
     TooOld { number: u64 },
     #[error("the version {0} of the command format is not supported here")]
     UnsupportedVersion(u16),
+    #[error("the queue is closed until {opens_ms:?}")]
+    QueueClosed { queue: QueueId, opens_ms: Option<u64> },
+    #[error("version {current} is in force, not {expected}")]
+    StaleVersion { expected: u64, current: u64 },
+    #[error("there is no calendar {0}")]
+    UnknownCalendar(CalendarId),
+    #[error("the agent does not take part in this conversation")]
+    NotAParticipant,
 }
 
 impl Rejection {
@@ -83,6 +91,10 @@ impl Rejection {
             Self::TooLateToReopen { .. } => "too_late_to_reopen",
             Self::TooOld { .. } => "too_old",
             Self::UnsupportedVersion(_) => "unsupported_version",
+            Self::QueueClosed { .. } => "queue_closed",
+            Self::StaleVersion { .. } => "stale_version",
+            Self::UnknownCalendar(_) => "unknown_calendar",
+            Self::NotAParticipant => "not_a_participant",
         }
     }
 }

@@ -16,6 +16,7 @@
 
 mod agent;
 mod arrive;
+mod calendar;
 mod conversation;
 mod digest;
 mod draft;
@@ -23,10 +24,14 @@ mod end;
 mod hand_over;
 mod index;
 mod offers;
+mod participants;
+mod policy;
 mod presence;
 mod put;
 mod queue;
+mod relax;
 mod rows;
+mod schedule;
 mod snapshot;
 mod sound;
 mod talk;
@@ -247,6 +252,8 @@ fn decide(tenant: &Tenant, index: u64, at_ms: Millis, command: &Command) -> Resu
             attributes,
             classification,
             message,
+            schedule,
+            callback,
         } => {
             let newcomer = arrive::Newcomer {
                 id: *conversation,
@@ -254,6 +261,8 @@ fn decide(tenant: &Tenant, index: u64, at_ms: Millis, command: &Command) -> Resu
                 customer,
                 attributes,
                 classification,
+                schedule: schedule.as_ref(),
+                callback: callback.as_deref(),
             };
             arrive::start(d, newcomer, message.as_ref())
         }
@@ -286,7 +295,8 @@ fn decide(tenant: &Tenant, index: u64, at_ms: Millis, command: &Command) -> Resu
             conversation,
             by,
             disposition,
-        } => end::close(d, *conversation, by, disposition.as_deref()),
+            resolved,
+        } => end::close(d, *conversation, by, disposition.as_deref(), *resolved),
         Command::Reopen { conversation, by } => end::reopen(d, *conversation, by),
         Command::CustomerLeft { conversation } => arrive::customer_left(d, *conversation),
         Command::CustomerReturned { conversation } => arrive::customer_returned(d, *conversation),
@@ -343,6 +353,87 @@ fn decide(tenant: &Tenant, index: u64, at_ms: Millis, command: &Command) -> Resu
             explanation,
         } => offers::offer(d, *conversation, *agent, explanation),
         Command::Fire { timer } => timers::fire(d, *timer),
+        Command::OfferToMany {
+            conversation,
+            agents,
+            explanation,
+        } => offers::offer_to_many(d, *conversation, agents, explanation),
+        Command::ShareRing {
+            queue,
+            ring,
+            shared,
+            why,
+        } => relax::share_ring(d, *queue, *ring, *shared, why),
+
+        Command::ActivatePolicy {
+            policy,
+            expected,
+            by,
+            note,
+        } => policy::activate(d, policy, *expected, by, note),
+        Command::PutRouting { settings } => policy::put_routing(d, settings),
+        Command::PutCalendar { calendar, given } => calendar::put(d, *calendar, given),
+        Command::RemoveCalendar { calendar } => calendar::remove(d, *calendar),
+        Command::ExtendCalendar {
+            calendar,
+            version,
+            hours,
+            covered_until_ms,
+        } => calendar::extend(d, *calendar, *version, hours, *covered_until_ms),
+        Command::ExtendDays { starts_ms } => policy::extend_days(d, starts_ms),
+
+        Command::Invite {
+            conversation,
+            by,
+            epoch,
+            agent,
+            role,
+        } => participants::invite(d, *conversation, (*by, *epoch), *agent, *role),
+        Command::AnswerInvitation {
+            conversation,
+            agent,
+            accept,
+        } => participants::answer(d, *conversation, *agent, *accept),
+        Command::JoinAs {
+            conversation,
+            agent,
+            role,
+        } => participants::join_as(d, *conversation, *agent, *role),
+        Command::LeaveConversation { conversation, agent } => participants::leave(d, *conversation, *agent),
+        Command::RemoveParticipant {
+            conversation,
+            by,
+            epoch,
+            agent,
+        } => participants::remove(d, *conversation, (*by, *epoch), *agent),
+        Command::CompleteTransfer {
+            conversation,
+            by,
+            epoch,
+            to,
+        } => participants::complete_transfer(d, *conversation, (*by, *epoch), *to),
+        Command::PostWhisper {
+            conversation,
+            agent,
+            body,
+        } => participants::whisper(d, *conversation, *agent, body),
+
+        Command::Schedule {
+            conversation,
+            by,
+            schedule,
+        } => schedule::put_off(d, *conversation, by, schedule),
+        Command::CancelSchedule { conversation, by } => schedule::cancel(d, *conversation, by),
+        Command::RequestCallback {
+            conversation,
+            by,
+            contact,
+        } => schedule::request_callback(d, *conversation, by, contact),
+        Command::Rate {
+            conversation,
+            rating,
+            comment,
+        } => end::rate(d, *conversation, *rating, comment.as_deref()),
     }?;
     Ok((receipt, draft.keep()?))
 }
@@ -398,6 +489,8 @@ impl Tenant {
             };
             let mut row = conversation::Conversation::clone(row);
             row.channel = index.channels.share(row.channel);
+            row.asked_required = index.requirements.share(row.asked_required);
+            row.asked_preferred = index.requirements.share(row.asked_preferred);
             row.required = index.requirements.share(row.required);
             row.preferred = index.requirements.share(row.preferred);
             index.conversation(None, Some(&row));

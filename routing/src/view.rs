@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Due;
 use crate::ids::{AgentId, Channel, ConversationId, Millis, QueueId};
-use crate::settings::{AgentSettings, QueueSettings, Requirement};
+use crate::settings::{AgentSettings, QueueSettings, Requirement, RoutingSettings};
 
 /// A conversation that waits: all that matching needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,10 @@ pub struct Demand {
     pub excluded: Vec<AgentId>,
     /// R32: the customer is gone: keeps its place, is not offered.
     pub held: bool,
+    /// R5: rings that have opened for it, as bits (bit n: tier n). Tier 0 always serves.
+    pub rings: u8,
+    /// Offers of it so far: with its id the seed of a weighted random choice (R8).
+    pub offers: u64,
 }
 
 /// What an agent's slot looks like now.
@@ -57,6 +61,57 @@ pub struct Supply {
     pub used: u32,
     /// Since when without new work: the last assignment's end of being new (sign-in, or the last offer that was accepted).
     pub idle_since_ms: Millis,
+    /// R22: since when signed in.
+    pub signed_in_at_ms: Millis,
+    /// R22: when offers and assignments within the rate's window were made; ascending; empty without a rate.
+    pub recent: Vec<Millis>,
+    /// R8: conversations given to them since `today_since_ms`.
+    pub handled_today: u32,
+    /// Start of the day that `handled_today` counts.
+    pub today_since_ms: Millis,
+    /// R44: what has been observed of their speed.
+    pub speeds: Arc<Speeds>,
+}
+
+/// Levels of concurrency that speeds are kept for: 1, 2, … and the last for all above.
+pub const SPEED_LEVELS: usize = 8;
+
+/// R44: how long one conversation takes an agent who has so many at once. Learned as conversations are handled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Speeds {
+    /// Mean handling time by concurrency 1–8 in milliseconds, exponentially smoothed (weight 1/8); 0: not observed.
+    pub handle_ms: [u64; SPEED_LEVELS],
+    /// How many were observed.
+    pub seen: [u32; SPEED_LEVELS],
+}
+
+/// R35, R15: what has been observed of a queue's service: exponentially smoothed, weight 1/16; 0: not observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueRates {
+    /// Which.
+    pub queue: QueueId,
+    /// Mean time from assignment to the end of wrap-up, in milliseconds.
+    pub handle_ms: u64,
+    /// Mean patience: waiting time per abandonment, in milliseconds.
+    pub patience_ms: u64,
+    /// Conversations handled, all in all.
+    pub handled: u64,
+    /// Conversations answered of those that came in this and the last quarter hour, and of them within the target (abandon
+    /// ignored): the service level of [`crate::settings::ShareRule::ServiceLevelBelow`].
+    pub recent_offered: u32,
+    /// Answered within the target.
+    pub recent_within: u32,
+}
+
+impl QueueRates {
+    /// Whether anything has been observed.
+    pub fn observed(&self) -> bool {
+        let nothing = Self {
+            queue: self.queue,
+            ..Self::default()
+        };
+        *self != nothing
+    }
 }
 
 /// R29, R30: an agent's presence, as the state keeps it.
@@ -129,6 +184,10 @@ pub struct QueueView {
     pub settings: Arc<QueueSettings>,
     /// Grows with each change of the settings.
     pub version: u64,
+    /// R6: rings that are shared, as bits.
+    pub shared_rings: u8,
+    /// R34: open by its calendar.
+    pub open: bool,
 }
 
 /// All there is of one tenant at one index: from this a new leader's queue manager starts. Each list in any order.
@@ -142,4 +201,8 @@ pub struct Views {
     pub demands: Vec<Demand>,
     /// Every deadline that is set.
     pub timers: Vec<Due>,
+    /// What holds for all.
+    pub routing: Arc<RoutingSettings>,
+    /// What has been observed of each queue.
+    pub rates: Vec<QueueRates>,
 }

@@ -45,6 +45,8 @@ fn started() -> State {
             ..Classification::default()
         },
         message: None,
+        schedule: None,
+        callback: None,
     };
     let settings = QueueSettings::named("support");
     let commands = [

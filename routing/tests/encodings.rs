@@ -49,14 +49,34 @@ fn place(command: &Command) -> usize {
         Command::ExtendWrapUp { .. } => 31,
         Command::Offer { .. } => 32,
         Command::Fire { .. } => 33,
+        Command::OfferToMany { .. } => 34,
+        Command::ShareRing { .. } => 35,
+        Command::ActivatePolicy { .. } => 36,
+        Command::PutRouting { .. } => 37,
+        Command::PutCalendar { .. } => 38,
+        Command::RemoveCalendar { .. } => 39,
+        Command::ExtendCalendar { .. } => 40,
+        Command::ExtendDays { .. } => 41,
+        Command::Invite { .. } => 42,
+        Command::AnswerInvitation { .. } => 43,
+        Command::JoinAs { .. } => 44,
+        Command::LeaveConversation { .. } => 45,
+        Command::RemoveParticipant { .. } => 46,
+        Command::CompleteTransfer { .. } => 47,
+        Command::PostWhisper { .. } => 48,
+        Command::Schedule { .. } => 49,
+        Command::CancelSchedule { .. } => 50,
+        Command::RequestCallback { .. } => 51,
+        Command::Rate { .. } => 52,
     }
 }
-const VARIANTS: usize = 34;
+const VARIANTS: usize = 53;
 
 const C: ConversationId = ConversationId(0x0190_aaaa_bbbb_7ccc_8ddd_eeee_ffff_0001);
 const A: AgentId = AgentId(0x0190_aaaa_bbbb_7ccc_8ddd_eeee_ffff_0002);
 const Q: QueueId = QueueId(0x0190_aaaa_bbbb_7ccc_8ddd_eeee_ffff_0003);
 const E: Epoch = Epoch(7);
+const K: CalendarId = CalendarId(0x0190_aaaa_bbbb_7ccc_8ddd_eeee_ffff_0004);
 
 fn body() -> Body {
     Body {
@@ -114,25 +134,206 @@ fn queue_settings(order: Order, choice: AgentChoice, wrap_up: WrapUp, at_cap: At
     }
 }
 
+fn routing_settings() -> RoutingSettings {
+    RoutingSettings {
+        cross_queue: CrossQueue::FixedQueueRatio,
+        batch_max: 16,
+        zone: "Asia/Tokyo".to_owned(),
+        day_starts_ms: vec![1, 2],
+        repeat_window_ms: 7,
+    }
+}
+fn calendar() -> Calendar {
+    Calendar {
+        settings: CalendarSettings {
+            name: "office".to_owned(),
+            zone: "Asia/Tokyo".to_owned(),
+            weekly: vec![WeeklyHours {
+                weekday: 1,
+                from_minute: 540,
+                to_minute: 1_080,
+            }],
+            exceptions: vec![CalendarException {
+                date: "01-01".to_owned(),
+                name: "New Year".to_owned(),
+                hours: vec![(600, 720)],
+            }],
+        },
+        hours: vec![OpenHours { from_ms: 3, to_ms: 4 }],
+        covered_until_ms: 9,
+    }
+}
+/// Every field of a queue that the first settings leave as they are.
+fn rich_queue() -> QueueSettings {
+    QueueSettings {
+        offers_at_once: 3,
+        relaxations: [SkillChange::LowerBy(2), SkillChange::Prefer, SkillChange::Drop]
+            .map(|change| Relaxation {
+                after_ms: 30_000,
+                skill: Some(skill()),
+                change,
+            })
+            .into(),
+        rings: [
+            RingOpens::AfterMs(20_000),
+            RingOpens::While(ShareRule::LongestWaitAboveMs(1)),
+            RingOpens::While(ShareRule::LengthAbove(2)),
+            RingOpens::While(ShareRule::ServiceLevelBelow(80)),
+            RingOpens::While(ShareRule::EstimatedWaitAboveMs(3)),
+        ]
+        .map(|opens| Ring { opens })
+        .into(),
+        return_when_full: ReturnWhenFull::StayPaused,
+        idle_pause_ms: 5,
+        silent_abandon_ms: 6,
+        calendar: Some(K),
+        when_closed: WhenClosed::MoveQueue(Q),
+        cross_queue: CrossQueueTerms {
+            weight: 2,
+            rank: 1,
+            ratio: 3,
+            cost: 4,
+        },
+        ..QueueSettings::named("support")
+    }
+}
+
+/// What came with the second version of the format.
+fn policies_and_participants() -> Vec<Command> {
+    let (conversation, agent, epoch, by) = (C, A, E, A);
+    let policy = Policy {
+        skills: BTreeMap::from([(skill(), "Invoices".to_owned())]),
+        queues: BTreeMap::from([(Q, rich_queue())]),
+        rules: Vec::new(),
+        fallback: Some(classification()),
+        calendars: BTreeMap::from([(K, calendar())]),
+        routing: routing_settings(),
+    };
+    let until = [
+        ScheduleUntil::At { at_ms: 5 },
+        ScheduleUntil::AgentReturns { agent, latest_ms: 6 },
+    ];
+    let mut commands = vec![
+        Command::OfferToMany {
+            conversation,
+            agents: vec![agent],
+            explanation: Explanation::default(),
+        },
+        Command::ShareRing {
+            queue: Q,
+            ring: 1,
+            shared: true,
+            why: "longest wait".to_owned(),
+        },
+        Command::ActivatePolicy {
+            policy: Box::new(policy),
+            expected: Some(4),
+            by: admin(),
+            note: "summer".to_owned(),
+        },
+        Command::PutRouting {
+            settings: routing_settings(),
+        },
+        Command::PutCalendar {
+            calendar: K,
+            given: calendar(),
+        },
+        Command::RemoveCalendar { calendar: K },
+        Command::ExtendCalendar {
+            calendar: K,
+            version: 3,
+            hours: vec![OpenHours { from_ms: 5, to_ms: 6 }],
+            covered_until_ms: 7,
+        },
+        Command::ExtendDays { starts_ms: vec![8, 9] },
+    ];
+    commands.extend([Role::Consult, Role::Conference].map(|role| Command::Invite {
+        conversation,
+        by,
+        epoch,
+        agent,
+        role,
+    }));
+    commands.push(Command::AnswerInvitation {
+        conversation,
+        agent,
+        accept: true,
+    });
+    commands.extend([Role::Monitor, Role::Whisper, Role::Barge].map(|role| Command::JoinAs {
+        conversation,
+        agent,
+        role,
+    }));
+    commands.extend([
+        Command::LeaveConversation { conversation, agent },
+        Command::RemoveParticipant {
+            conversation,
+            by,
+            epoch,
+            agent,
+        },
+        Command::CompleteTransfer {
+            conversation,
+            by,
+            epoch,
+            to: agent,
+        },
+        Command::PostWhisper {
+            conversation,
+            agent,
+            body: body(),
+        },
+    ]);
+    commands.extend(until.map(|until| Command::Schedule {
+        conversation,
+        by: Author::Participant { agent },
+        schedule: Schedule { until, keep_age: true },
+    }));
+    commands.extend([
+        Command::CancelSchedule {
+            conversation,
+            by: by_agent(),
+        },
+        Command::RequestCallback {
+            conversation,
+            by: Author::Customer,
+            contact: "+81 3 0000 0000".to_owned(),
+        },
+        Command::Rate {
+            conversation,
+            rating: 5,
+            comment: Some("thanks".to_owned()),
+        },
+    ]);
+    commands
+}
+
 fn settings() -> Vec<Command> {
     let queue = |settings| Command::PutQueue { queue: Q, settings };
     let channel = ChannelCapacity {
         concurrent_max: 3,
         cost: 2,
         exclusive: true,
+        interruptible: false,
     };
     let capacity = Capacity {
         total: 9,
         channels: BTreeMap::from([(Channel("chat".to_owned()), channel)]),
+        interruptible: 0,
     };
     let agent = AgentSettings {
         name: "mia".to_owned(),
         skills: BTreeMap::from([(skill(), 7)]),
-        queues: vec![Q],
+        queues: Membership::plain([Q]),
         capacity,
         may_pull: true,
         supervisor: false,
         lease_hold_ms: 30_000,
+        rate: Some(AssignmentRate {
+            max: 5,
+            window_ms: 60_000,
+        }),
+        warm_up_ms: 600_000,
     };
     let offline = || AtCap::Offline {
         text: "later".to_owned(),
@@ -225,6 +426,8 @@ fn conversations() -> Vec<Command> {
             attributes: attributes.clone(),
             classification: classification(),
             message: Some(body()),
+            schedule: None,
+            callback: None,
         },
         message(Author::Customer),
         message(by_agent()),
@@ -262,6 +465,7 @@ fn conversations() -> Vec<Command> {
             conversation: c,
             by: by_agent(),
             disposition: Some("solved".to_owned()),
+            resolved: None,
         },
         Command::Reopen {
             conversation: c,
@@ -294,6 +498,12 @@ fn agents() -> Vec<Command> {
         removed: vec![("presence".to_owned(), 30)],
         best: vec![(A, -4)],
         tie_break: "longest idle".to_owned(),
+        estimate: Some(WaitEstimate {
+            p50_ms: 20_000,
+            p90_ms: 90_000,
+        }),
+        batch: 3,
+        batch_gain: 12,
     };
     let timers = [
         Timer::OfferDeadline { conversation: c, epoch },
@@ -309,6 +519,20 @@ fn agents() -> Vec<Command> {
         Timer::Archive { conversation: c },
         Timer::LeaseEnd { agent },
         Timer::ForgetWindows,
+        Timer::Relaxation {
+            conversation: c,
+            step: 1,
+        },
+        Timer::RingOpens {
+            conversation: c,
+            ring: 2,
+        },
+        Timer::IdlePause { conversation: c, epoch },
+        Timer::SilentAbandon { conversation: c, epoch },
+        Timer::Scheduled { conversation: c },
+        Timer::InvitationEnd { conversation: c, agent },
+        Timer::CalendarEdge { calendar: K },
+        Timer::QuarterHour,
     ];
     let mut commands = vec![
         Command::SignIn {
@@ -388,7 +612,7 @@ fn unhex(hex: &str) -> Vec<u8> {
 
 #[test]
 fn commands_are_encoded_as_they_always_were() {
-    let samples: Vec<Command> = [settings(), conversations(), agents()].concat();
+    let samples: Vec<Command> = [settings(), conversations(), agents(), policies_and_participants()].concat();
     let seen: std::collections::BTreeSet<usize> = samples.iter().map(place).collect();
     assert!(
         seen.iter().copied().eq(0..VARIANTS),
@@ -433,7 +657,7 @@ fn commands_are_encoded_as_they_always_were() {
 
 #[test]
 fn variants_are_numbered_as_they_always_were() {
-    for command in [settings(), conversations(), agents()].concat() {
+    for command in [settings(), conversations(), agents(), policies_and_participants()].concat() {
         let bytes = bincode::serialize(&command).expect("encoded");
         let number = u32::from_le_bytes(bytes[..4].try_into().expect("four bytes"));
         assert_eq!(number as usize, place(&command), "{command:?}");

@@ -14,7 +14,9 @@ use routing::event::{AgentItem, AgentItemKind, Event};
 use routing::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId, SkillName};
 use routing::queue_manager::{DecisionId, QueueManager, Settled};
 use routing::rejection::Rejection;
-use routing::settings::{AgentChoice, AgentSettings, Capacity, ChannelCapacity, Order, QueueSettings, Requirement};
+use routing::settings::{
+    AgentChoice, AgentSettings, Capacity, ChannelCapacity, Membership, Order, QueueSettings, Requirement,
+};
 use routing::view::{Demand, Presence, QueueView, Supply, Views};
 
 const CHANNELS: [&str; 3] = ["chat", "email", "voice"];
@@ -148,6 +150,7 @@ impl AgentShape {
                 concurrent_max: concurrent_max.into(),
                 cost: cost.into(),
                 exclusive,
+                interruptible: false,
             };
             (channel(at), capacity)
         });
@@ -157,10 +160,11 @@ impl AgentShape {
                 .iter()
                 .map(|(&s, &l)| (SkillName(SKILLS[usize::from(s)].into()), l))
                 .collect(),
-            queues: self.queues.iter().map(|&q| QueueId(id(q))).collect(),
+            queues: Membership::plain(self.queues.iter().map(|&q| QueueId(id(q)))),
             capacity: Capacity {
                 total: self.total.into(),
                 channels: channels.collect(),
+                interruptible: 0,
             },
             ..AgentSettings::default()
         })
@@ -263,6 +267,8 @@ impl World {
                     only: shape.only.map(|a| AgentId(id(a))),
                     excluded: excluded.into_iter().collect(),
                     held: shape.held,
+                    rings: 0,
+                    offers: 0,
                 };
                 self.commit(vec![Event::Demand(demand)]);
             }
@@ -284,6 +290,11 @@ impl World {
                     load,
                     settings,
                     idle_since_ms: old.map_or(self.now_ms % 40, |s| s.idle_since_ms),
+                    signed_in_at_ms: 0,
+                    recent: Vec::new(),
+                    handled_today: 0,
+                    today_since_ms: 0,
+                    speeds: Arc::default(),
                 };
                 self.commit(vec![Event::Supply(supply)]);
             }
@@ -331,6 +342,8 @@ impl World {
                     queue,
                     settings: Arc::new(settings),
                     version: self.index,
+                    shared_rings: 0,
+                    open: true,
                 };
                 self.commit(vec![Event::Queue(view)]);
             }
@@ -489,6 +502,7 @@ impl World {
             supplies: self.heard.supplies.values().rev().cloned().collect(),
             demands: self.heard.demands.values().cloned().collect(),
             timers: Vec::new(),
+            ..Views::default()
         };
         assert_eq!(self.manager.picture(), QueueManager::new(views).picture());
         self.explanations();

@@ -118,22 +118,30 @@ fn agent_settings() -> impl Strategy<Value = (AgentId, AgentSettings)> {
                 concurrent_max: chats,
                 cost: 1,
                 exclusive: false,
+                interruptible: false,
             };
             channels.insert(Channel("chat".to_owned()), chat);
             let voice = ChannelCapacity {
                 concurrent_max: 1,
                 cost: 2,
                 exclusive: true,
+                interruptible: false,
             };
             channels.insert(Channel("voice".to_owned()), voice);
             let settings = AgentSettings {
                 name: format!("agent {id}"),
                 skills,
-                queues: queues.into_iter().collect(),
-                capacity: Capacity { total, channels },
+                queues: Membership::plain(queues),
+                capacity: Capacity {
+                    total,
+                    channels,
+                    interruptible: 0,
+                },
                 may_pull,
                 supervisor,
                 lease_hold_ms: 15_000,
+                rate: None,
+                warm_up_ms: 0,
             };
             (id, settings)
         },
@@ -181,39 +189,40 @@ fn of_conversation() -> impl Strategy<Value = Command> {
     let attributes =
         proptest::collection::btree_map("[ab]", proptest::option::of(any::<i64>().prop_map(Value::Number)), 0..3);
     prop_oneof![
-        20 => (c(), channel(), classification(), proptest::option::of(body())).prop_map(
-            |(conversation, channel, classification, message)| Command::StartConversation {
-                conversation,
-                channel,
-                customer: CustomerId(format!("customer {}", conversation.0 % 3)),
-                attributes: BTreeMap::new(),
-                classification,
-                message,
-            }
-        ),
-        6 => (c(), author(), body())
-            .prop_map(|(conversation, author, body)| Command::PostMessage { conversation, author, body }),
-        2 => (c(), agent(), body())
-            .prop_map(|(conversation, agent, body)| Command::PostNote { conversation, agent, body }),
-        2 => (c(), proptest::option::of(agent()), 0u64..9).prop_map(|(conversation, agent, seq)| {
-            let reader = agent.map_or(Reader::Customer, Reader::Agent);
-            Command::MarkRead { conversation, reader, seq }
-        }),
-        1 => (c(), attributes)
-            .prop_map(|(conversation, attributes)| Command::SetAttributes { conversation, attributes }),
-        3 => (c(), author()).prop_map(|(conversation, by)| Command::Resume { conversation, by }),
-        3 => (c(), author()).prop_map(|(conversation, by)| Command::Close { conversation, by, disposition: None }),
-        3 => (c(), author()).prop_map(|(conversation, by)| Command::Reopen { conversation, by }),
-        2 => c().prop_map(|conversation| Command::CustomerLeft { conversation }),
-        2 => c().prop_map(|conversation| Command::CustomerReturned { conversation }),
-        2 => (c(), principal(), queue(), 0u8..10, 0..3).prop_map(|(conversation, by, to, priority, which)| {
-            let change = [Override::Priority(priority), Override::Expedite, Override::Move(to)][which as usize].clone();
-            Command::OverrideConversation { conversation, by, change }
-        }),
-        2 => (c(), agent()).prop_map(|(conversation, agent)| Command::Pull { conversation, agent }),
-        2 => (c(), agent(), principal())
-            .prop_map(|(conversation, agent, by)| Command::AssignByHand { conversation, agent, by }),
-    ]
+            20 => (c(), channel(), classification(), proptest::option::of(body())).prop_map(
+                |(conversation, channel, classification, message)| Command::StartConversation {
+                    conversation,
+                    channel,
+                    customer: CustomerId(format!("customer {}", conversation.0 % 3)),
+                    attributes: BTreeMap::new(),
+                    classification,
+                    message, schedule: None, callback: None,
+    }
+            ),
+            6 => (c(), author(), body())
+                .prop_map(|(conversation, author, body)| Command::PostMessage { conversation, author, body }),
+            2 => (c(), agent(), body())
+                .prop_map(|(conversation, agent, body)| Command::PostNote { conversation, agent, body }),
+            2 => (c(), proptest::option::of(agent()), 0u64..9).prop_map(|(conversation, agent, seq)| {
+                let reader = agent.map_or(Reader::Customer, Reader::Agent);
+                Command::MarkRead { conversation, reader, seq }
+            }),
+            1 => (c(), attributes)
+                .prop_map(|(conversation, attributes)| Command::SetAttributes { conversation, attributes }),
+            3 => (c(), author()).prop_map(|(conversation, by)| Command::Resume { conversation, by }),
+            3 => (c(), author()).prop_map(|(conversation, by)| Command::Close { conversation, by, disposition: None, resolved: None,
+    }),
+            3 => (c(), author()).prop_map(|(conversation, by)| Command::Reopen { conversation, by }),
+            2 => c().prop_map(|conversation| Command::CustomerLeft { conversation }),
+            2 => c().prop_map(|conversation| Command::CustomerReturned { conversation }),
+            2 => (c(), principal(), queue(), 0u8..10, 0..3).prop_map(|(conversation, by, to, priority, which)| {
+                let change = [Override::Priority(priority), Override::Expedite, Override::Move(to)][which as usize].clone();
+                Command::OverrideConversation { conversation, by, change }
+            }),
+            2 => (c(), agent()).prop_map(|(conversation, agent)| Command::Pull { conversation, agent }),
+            2 => (c(), agent(), principal())
+                .prop_map(|(conversation, agent, by)| Command::AssignByHand { conversation, agent, by }),
+        ]
 }
 
 fn of_agent() -> impl Strategy<Value = Command> {
@@ -412,6 +421,7 @@ impl World {
                             conversation,
                             by,
                             disposition: None,
+                            resolved: None,
                         },
                         _ => Command::Resume { conversation, by },
                     },

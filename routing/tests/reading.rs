@@ -22,12 +22,17 @@ impl World {
             concurrent_max: 9,
             cost: 1,
             exclusive: false,
+            interruptible: false,
         };
         let channels = BTreeMap::from([(Channel("chat".to_owned()), chat)]);
-        let capacity = Capacity { total: 9, channels };
+        let capacity = Capacity {
+            total: 9,
+            channels,
+            interruptible: 0,
+        };
         let mia = AgentSettings {
             name: "mia".to_owned(),
-            queues: vec![SUPPORT],
+            queues: Membership::plain([SUPPORT]),
             capacity,
             ..AgentSettings::default()
         };
@@ -73,6 +78,8 @@ impl World {
                 ..Classification::default()
             },
             message: None,
+            schedule: None,
+            callback: None,
         });
     }
 

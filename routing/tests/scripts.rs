@@ -5,8 +5,12 @@
 
 #[path = "script/parse.rs"]
 mod parse;
+#[path = "script/participants.rs"]
+mod participants;
 #[path = "script/runner.rs"]
 mod runner;
+#[path = "script/settings.rs"]
+mod settings;
 #[path = "script/trace.rs"]
 mod trace;
 

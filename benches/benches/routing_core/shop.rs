@@ -78,16 +78,16 @@ pub fn agent_settings(profile: usize, name: String) -> AgentSettings {
     let channel = ChannelCapacity {
         concurrent_max: SLOTS,
         cost: 1,
-        exclusive: false,
-    };
+        exclusive: false, interruptible: false,
+};
     AgentSettings {
         name,
         skills: skills.collect(),
         queues: (0..5).map(|i| queue_id((profile + i * 11) % QUEUES)).collect(),
         capacity: Capacity {
             total: SLOTS.into(),
-            channels: BTreeMap::from([(chat(), channel)]),
-        },
+            channels: BTreeMap::from([(chat(), channel)]), interruptible: 0,
+},
         ..AgentSettings::default()
     }
 }

@@ -134,8 +134,8 @@ impl Whole {
                 required,
                 ..Classification::default()
             },
-            message: None,
-        });
+            message: None, schedule: None, callback: None,
+});
     }
 
     fn decide_and_apply(&mut self, limit: usize) -> usize {
@@ -162,8 +162,8 @@ impl Whole {
                 self.apply(Command::Close {
                     conversation,
                     by,
-                    disposition: None,
-                });
+                    disposition: None, resolved: None,
+});
                 self.arrive();
             }
             let from = cpu_time();

@@ -107,8 +107,8 @@ pub async fn start(
         customer,
         attributes,
         classification,
-        message: body.message.map(Into::into),
-    };
+        message: body.message.map(Into::into), schedule: None, callback: None,
+};
     let axum::Json(receipt) = state.act(&identity, key, command).await?;
     // The receipt says which: after a repeat it is not the one proposed now.
     let id = receipt.conversation.ok_or_else(Problem::internal)?;

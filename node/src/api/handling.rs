@@ -147,8 +147,8 @@ pub async fn close(
     let command = Command::Close {
         conversation,
         by: identity.author(epoch)?,
-        disposition: body.disposition,
-    };
+        disposition: body.disposition, resolved: None,
+};
     state.act(&identity, key, command).await
 }
 

@@ -127,7 +127,7 @@ fn capacity(reader: &mut Reader<'_>, mistakes: &mut Mistakes) -> Capacity {
         .values()
         .map(|channel: &ChannelCapacity| u32::from(channel.concurrent_max) * channel.cost);
     let total = total.map_or_else(|| all.fold(0, u32::saturating_add), |total| total as u32);
-    Capacity { total, channels }
+    Capacity { total, channels }, interruptible: 0,
 }
 
 fn channel(mut table: Reader<'_>, mistakes: &mut Mistakes) -> ChannelCapacity {
@@ -141,5 +141,5 @@ fn channel(mut table: Reader<'_>, mistakes: &mut Mistakes) -> ChannelCapacity {
         exclusive: table.flag("exclusive", mistakes).unwrap_or(false),
     };
     table.finish(mistakes);
-    capacity
+    capacity, interruptible: false,
 }

@@ -61,6 +61,10 @@ impl Rank {
             AgentChoice::LeastLoaded => 1_000_000 - 1_000_000 * self.part.min(self.whole) / self.whole,
             AgentChoice::MostSkilled => SCORE_MAX - self.part,
             AgentChoice::RoundRobin => 1 - self.part.min(1),
+            AgentChoice::FixedOrder
+            | AgentChoice::WeightedRandom
+            | AgentChoice::FewestHandledToday
+            | AgentChoice::LeastSlowdown => SCORE_MAX - self.part.min(SCORE_MAX),
         };
         i64::try_from(score).unwrap_or(i64::MAX)
     }
@@ -216,7 +220,11 @@ impl Index {
         }
         let queue = &self.queues[spec.key.queue as usize];
         match queue.choice {
-            AgentChoice::LongestIdle => self.by_idle(class, spec, best, false),
+            AgentChoice::LongestIdle
+            | AgentChoice::FixedOrder
+            | AgentChoice::WeightedRandom
+            | AgentChoice::FewestHandledToday
+            | AgentChoice::LeastSlowdown => self.by_idle(class, spec, best, false),
             AgentChoice::MostSkilled => self.by_idle(class, spec, best, true),
             AgentChoice::LeastLoaded => self.by_load(class, spec, best),
             AgentChoice::RoundRobin => self.by_turn(class, spec, queue.last_turn, best),
@@ -343,6 +351,7 @@ impl Index {
                         words(queue.choice)
                     }
                     .to_owned(),
+                    ..Explanation::default()
                 }
             }
         };
@@ -405,5 +414,9 @@ fn words(choice: AgentChoice) -> &'static str {
         AgentChoice::LeastLoaded => "least loaded, then longest idle",
         AgentChoice::MostSkilled => "most skilled, then longest idle",
         AgentChoice::RoundRobin => "round robin",
+        AgentChoice::FixedOrder => "fixed order, then longest idle",
+        AgentChoice::WeightedRandom => "weighted random",
+        AgentChoice::FewestHandledToday => "fewest handled today, then longest idle",
+        AgentChoice::LeastSlowdown => "least slowdown, then longest idle",
     }
 }

@@ -37,7 +37,9 @@ impl OrderKey {
         let below = u64::from(PRIORITY_MAX.saturating_sub(place.priority));
         let rank = match order {
             _ if place.expedited => 0,
-            Order::StrictPriority => ORDINARY | below,
+            Order::StrictPriority | Order::AccumulatingPriority { .. } | Order::EarliestDeadline { .. } => {
+                ORDINARY | below
+            }
             // since − priority × step, shifted by the highest priority so that it stays positive.
             Order::LinearAgeing { step_ms } => {
                 ORDINARY

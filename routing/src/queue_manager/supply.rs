@@ -8,7 +8,7 @@ use super::index::{Fails, Index, Relation};
 use super::slab::NONE;
 use super::waiting::SpecKey;
 use crate::ids::{AgentId, Channel, Millis, QueueId, SkillName};
-use crate::settings::{AgentChoice, AgentSettings};
+use crate::settings::{AgentChoice, AgentSettings, Membership};
 use crate::view::{NoRoom, Presence, Supply};
 
 /// Profiles without agents that are kept beyond the number of those with some.
@@ -18,7 +18,7 @@ const EMPTY_PROFILES_KEPT: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ProfileKey {
     skills: Vec<(SkillName, u8)>,
-    queues: Vec<QueueId>,
+    queues: Vec<(QueueId, Membership)>,
     total: u32,
     channels: Vec<ChannelShape>,
 }
@@ -34,9 +34,11 @@ pub(super) struct ChannelShape {
 
 impl ProfileKey {
     fn of(settings: &AgentSettings) -> Self {
-        let mut queues = settings.queues.clone();
-        queues.sort_unstable();
-        queues.dedup();
+        let queues = settings
+            .queues
+            .iter()
+            .map(|(queue, membership)| (*queue, *membership))
+            .collect();
         Self {
             skills: settings
                 .skills
@@ -459,7 +461,7 @@ impl Index {
         if let Some(&profile) = self.profile_of.get(&key) {
             return profile;
         }
-        let queues: Vec<u32> = key.queues.iter().map(|&queue| self.queue(queue)).collect();
+        let queues: Vec<u32> = key.queues.iter().map(|&(queue, _)| self.queue(queue)).collect();
         let slots = 0..key.channels.len();
         let handle = self.profiles.insert(Profile {
             key: key.clone(),

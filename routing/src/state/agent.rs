@@ -9,7 +9,7 @@ use crate::event::AgentItem;
 use crate::ids::{AgentId, Channel, Millis};
 use crate::limits;
 use crate::settings::AgentSettings;
-use crate::view::{Presence, Supply};
+use crate::view::{Presence, Speeds, Supply};
 
 /// What an agent looks like to others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,15 @@ pub(crate) struct Agent {
     pub timeouts_in_a_row: u8,
     /// Holds more than its capacity, since that was lowered; nothing is added meanwhile.
     pub over_capacity: bool,
+    /// R22.
+    pub signed_in_at_ms: Millis,
+    /// R22: within the rate's window; ascending; empty without a rate.
+    pub recent: Vec<Millis>,
+    /// R8.
+    pub handled_today: u32,
+    pub today_since_ms: Millis,
+    /// R44.
+    pub speeds: Arc<Speeds>,
 }
 
 impl Agent {
@@ -64,6 +73,11 @@ impl Agent {
             agent_seq: 0,
             timeouts_in_a_row: 0,
             over_capacity: false,
+            signed_in_at_ms: 0,
+            recent: Vec::new(),
+            handled_today: 0,
+            today_since_ms: 0,
+            speeds: Arc::default(),
         }
     }
 
@@ -117,6 +131,11 @@ impl Agent {
             load: self.load.clone(),
             used: self.used(),
             idle_since_ms: self.idle_since_ms,
+            signed_in_at_ms: self.signed_in_at_ms,
+            recent: self.recent.clone(),
+            handled_today: self.handled_today,
+            today_since_ms: self.today_since_ms,
+            speeds: self.speeds.clone(),
         }
     }
 
@@ -125,6 +144,11 @@ impl Agent {
         self.presence != before.presence
             || self.load != before.load
             || self.idle_since_ms != before.idle_since_ms
+            || self.signed_in_at_ms != before.signed_in_at_ms
+            || self.recent != before.recent
+            || self.handled_today != before.handled_today
+            || self.today_since_ms != before.today_since_ms
+            || self.speeds != before.speeds
             || (!Arc::ptr_eq(&self.settings, &before.settings) && self.settings != before.settings)
     }
 

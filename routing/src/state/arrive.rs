@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::conversation::{Alarm, Conversation, Stage};
+use super::conversation::{Alarm, Conversation, OfferTerms, Stage};
 use super::draft::Draft;
 use super::{end, offers, talk, timers, valid};
-use crate::command::{Author, Body, Value};
+use crate::command::{Author, Body, Schedule, Value};
 use crate::event::{AgentItemKind, CloseOutcome, EntryKind, Event, OfferOutcome, Receipt, UnassignReason};
 use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId};
 use crate::limits;
@@ -21,6 +21,8 @@ pub(crate) struct Newcomer<'a> {
     pub customer: &'a CustomerId,
     pub attributes: &'a BTreeMap<String, Value>,
     pub classification: &'a Classification,
+    pub schedule: Option<&'a Schedule>,
+    pub callback: Option<&'a str>,
 }
 
 pub(crate) fn start(d: &mut Draft<'_>, who: Newcomer<'_>, message: Option<&Body>) -> Result<Receipt, Rejection> {
@@ -114,6 +116,10 @@ fn newcomer_row(d: &mut Draft<'_>, who: &Newcomer<'_>) -> Conversation {
         index.requirements.share(sorted.into())
     };
     let now = d.at_ms;
+    let (required, preferred) = (
+        sorted(&who.classification.required),
+        sorted(&who.classification.preferred),
+    );
     Conversation {
         id: who.id,
         customer: Arc::new(who.customer.clone()),
@@ -133,8 +139,14 @@ fn newcomer_row(d: &mut Draft<'_>, who: &Newcomer<'_>) -> Conversation {
         arrival: d.next_arrival(),
         waiting_since_ms: now,
         queue_since_ms: now,
-        required: sorted(&who.classification.required),
-        preferred: sorted(&who.classification.preferred),
+        asked_required: required.clone(),
+        asked_preferred: preferred.clone(),
+        required,
+        preferred,
+        relaxed: 0,
+        rings: 0,
+        also_offered: Vec::new(),
+        terms: OfferTerms::default(),
         only: None,
         last_agent: None,
         excluded: Vec::new(),
@@ -147,6 +159,9 @@ fn newcomer_row(d: &mut Draft<'_>, who: &Newcomer<'_>) -> Conversation {
         explanation: None,
         disposition: None,
         rule: who.classification.rule.as_deref().map(Arc::from),
+        resolved: false,
+        customer_spoke: false,
+        rare: None,
     }
 }
 
@@ -210,13 +225,13 @@ pub(crate) fn join(d: &mut Draft<'_>, id: ConversationId, queue: QueueId) -> Res
                 continue;
             }
             d.conversation_mut(id)?.escalated |= 1 << step;
-            match escalation.action {
-                EscalateAction::RaisePriority(to) => raise(d, id, to)?,
-                EscalateAction::MoveQueue(to) if admits(d, to) && to != queue => {
-                    next = Some(to);
+            match &escalation.action {
+                EscalateAction::RaisePriority(to) => raise(d, id, *to)?,
+                EscalateAction::MoveQueue(to) if admits(d, *to) && *to != queue => {
+                    next = Some(*to);
                     break;
                 }
-                EscalateAction::MoveQueue(_) => {}
+                EscalateAction::MoveQueue(_) | EscalateAction::Close { .. } | EscalateAction::Reclassify { .. } => {}
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Due, Explanation, Reader, Timer, Value};
+use crate::command::{Due, Explanation, Reader, Role, Schedule, Timer, Value};
 use crate::event::{ConversationView, Phase};
 use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, Millis, QueueId, Seq};
 use crate::settings::Requirement;
@@ -38,6 +38,8 @@ pub(crate) enum Stage {
     Closed {
         until_ms: Millis,
     },
+    /// R33.
+    Scheduled,
 }
 
 /// A deadline of a conversation; with its id and epoch it is a [`Timer`].
@@ -51,6 +53,35 @@ pub(crate) enum Alarm {
     PreferenceEnd,
     ExclusionEnd,
     Archive,
+    Relaxation(u8),
+    RingOpens(u8),
+    IdlePause,
+    SilentAbandon,
+    Scheduled,
+    InvitationEnd(AgentId),
+}
+
+/// What the policy said when an offer was made: it finishes under that, whatever changes meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OfferTerms {
+    pub policy_version: u64,
+    pub exclude_ms: u64,
+    pub timeouts_until_away: u8,
+}
+
+/// What few conversations have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rare {
+    /// R31; sorted by agent.
+    pub participants: Vec<(AgentId, Role)>,
+    /// R31: with the deadline; sorted by agent.
+    pub invited: Vec<(AgentId, Role, Millis)>,
+    /// R33.
+    pub schedule: Option<Schedule>,
+    /// R33.
+    pub callback: Option<Arc<str>>,
+    /// CSAT.
+    pub rating: Option<u8>,
 }
 
 impl Stage {
@@ -62,13 +93,14 @@ impl Stage {
             Self::Paused { .. } => Phase::Paused,
             Self::WrapUp { .. } => Phase::WrapUp,
             Self::Closed { .. } => Phase::Closed,
+            Self::Scheduled => Phase::Scheduled,
         }
     }
 
     /// Who owns it, or to whom it is offered.
     pub fn agent(&self) -> Option<AgentId> {
         match *self {
-            Self::Waiting | Self::Closed { .. } => None,
+            Self::Waiting | Self::Closed { .. } | Self::Scheduled => None,
             Self::Offered { agent, .. }
             | Self::Assigned { agent, .. }
             | Self::Paused { agent, .. }
@@ -95,10 +127,17 @@ impl Stage {
     pub fn keeps(&self, alarm: Alarm) -> bool {
         use Alarm::*;
         match self {
-            Self::Waiting => matches!(alarm, Escalation(_) | AbandonHold | PreferenceEnd | ExclusionEnd),
+            Self::Waiting => matches!(
+                alarm,
+                Escalation(_) | AbandonHold | PreferenceEnd | ExclusionEnd | Relaxation(_) | RingOpens(_)
+            ),
             Self::Offered { .. } => matches!(alarm, OfferDeadline | PreferenceEnd | ExclusionEnd),
-            Self::Assigned { .. } => matches!(alarm, NoReply | ExclusionEnd),
-            Self::Paused { .. } => matches!(alarm, ExclusionEnd),
+            Self::Assigned { .. } => matches!(
+                alarm,
+                NoReply | ExclusionEnd | IdlePause | SilentAbandon | InvitationEnd(_)
+            ),
+            Self::Paused { .. } => matches!(alarm, ExclusionEnd | InvitationEnd(_)),
+            Self::Scheduled => matches!(alarm, Alarm::Scheduled | ExclusionEnd),
             Self::WrapUp { .. } => matches!(alarm, WrapUpEnd),
             Self::Closed { .. } => matches!(alarm, Archive),
         }
@@ -113,6 +152,7 @@ impl Stage {
             Self::Paused { .. } => "paused",
             Self::WrapUp { .. } => "in wrap-up",
             Self::Closed { .. } => "closed",
+            Self::Scheduled => "scheduled",
         }
     }
 }
@@ -146,8 +186,18 @@ pub(crate) struct Conversation {
     pub waiting_since_ms: Millis,
     /// Joined its queue.
     pub queue_since_ms: Millis,
+    /// As asked for; `required` and `preferred` are what relaxation (R4) has left of it in this queue.
+    pub asked_required: Arc<[Requirement]>,
+    pub asked_preferred: Arc<[Requirement]>,
     pub required: Arc<[Requirement]>,
     pub preferred: Arc<[Requirement]>,
+    /// R4: steps taken during this stay in the queue, as bits.
+    pub relaxed: u8,
+    /// R5: rings that have opened during this stay in the queue, as bits.
+    pub rings: u8,
+    /// R9: to whom it is offered beside the agent of the stage; sorted.
+    pub also_offered: Vec<AgentId>,
+    pub terms: OfferTerms,
     pub only: Option<AgentId>,
     pub last_agent: Option<AgentId>,
     /// Sorted by agent.
@@ -164,6 +214,11 @@ pub(crate) struct Conversation {
     pub explanation: Option<Arc<Explanation>>,
     pub disposition: Option<Arc<str>>,
     pub rule: Option<Arc<str>>,
+    /// Whether the customer was helped, once it is closed.
+    pub resolved: bool,
+    /// The customer has said something since it was last assigned (R32).
+    pub customer_spoke: bool,
+    pub rare: Option<Box<Rare>>,
 }
 
 impl Conversation {
@@ -196,6 +251,12 @@ impl Conversation {
             Alarm::PreferenceEnd => Timer::PreferenceEnd { conversation },
             Alarm::ExclusionEnd => Timer::ExclusionEnd { conversation },
             Alarm::Archive => Timer::Archive { conversation },
+            Alarm::Relaxation(step) => Timer::Relaxation { conversation, step },
+            Alarm::RingOpens(ring) => Timer::RingOpens { conversation, ring },
+            Alarm::IdlePause => Timer::IdlePause { conversation, epoch },
+            Alarm::SilentAbandon => Timer::SilentAbandon { conversation, epoch },
+            Alarm::Scheduled => Timer::Scheduled { conversation },
+            Alarm::InvitationEnd(agent) => Timer::InvitationEnd { conversation, agent },
         }
     }
 
@@ -277,7 +338,9 @@ impl Conversation {
             preferred: self.preferred.clone(),
             only: self.only,
             excluded: self.excluded.iter().map(|(agent, _)| *agent).collect(),
-            held: !self.customer_present(),
+            held: !self.customer_present() && self.callback().is_none(),
+            rings: self.rings,
+            offers: self.epoch.0,
         })
     }
 
@@ -301,6 +364,75 @@ impl Conversation {
             read: self.read.clone(),
             explanation: self.explanation.clone(),
             disposition: self.disposition.as_deref().map(str::to_owned),
+            also_offered: self.also_offered.clone(),
+            participants: self
+                .rare
+                .as_ref()
+                .map(|rare| rare.participants.clone())
+                .unwrap_or_default(),
+            invited: self.rare.as_ref().map(|rare| rare.invited.clone()).unwrap_or_default(),
+            schedule: self.rare.as_ref().and_then(|rare| rare.schedule),
+            callback: self.callback().map(str::to_owned),
+            rule: self.rule.as_deref().map(str::to_owned),
+            relaxed: self.relaxed,
+            rating: self.rare.as_ref().and_then(|rare| rare.rating),
+        }
+    }
+
+    /// Whoever has to do with it: offered, owner, participants, invited. Some may come twice.
+    pub fn involved(&self) -> impl Iterator<Item = AgentId> + '_ {
+        let rare = self.rare.iter();
+        let beside = rare.flat_map(|rare| {
+            let taking_part = rare.participants.iter().map(|(agent, _)| *agent);
+            taking_part.chain(rare.invited.iter().map(|(agent, _, _)| *agent))
+        });
+        self.stage
+            .agent()
+            .into_iter()
+            .chain(self.also_offered.iter().copied())
+            .chain(beside)
+    }
+
+    /// Whose capacity it takes, each once: the offered or the owner, and who consults or confers.
+    pub fn occupants(&self) -> Vec<AgentId> {
+        let mut all: Vec<AgentId> = self.stage.occupies().into_iter().collect();
+        all.extend(self.also_offered.iter().copied());
+        if let Some(rare) = &self.rare {
+            all.extend(
+                rare.participants
+                    .iter()
+                    .filter(|(_, role)| !role.supervises())
+                    .map(|(agent, _)| *agent),
+            );
+        }
+        all
+    }
+
+    /// All that it asks or asked for.
+    pub fn requirements(&self) -> impl Iterator<Item = &Arc<[Requirement]>> {
+        [
+            &self.asked_required,
+            &self.asked_preferred,
+            &self.required,
+            &self.preferred,
+        ]
+        .into_iter()
+    }
+
+    /// R33: where the customer can be called back.
+    pub fn callback(&self) -> Option<&str> {
+        self.rare.as_ref().and_then(|rare| rare.callback.as_deref())
+    }
+
+    /// What few have, to be changed; [`Self::tidy`] takes it away again when it says nothing.
+    pub fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// An empty [`Rare`] and none are the same: only none is kept, so that equal histories give equal bytes.
+    pub fn tidy(&mut self) {
+        if self.rare.as_deref() == Some(&Rare::default()) {
+            self.rare = None;
         }
     }
 
@@ -315,6 +447,9 @@ impl Conversation {
             || self.left_at_ms != before.left_at_ms
             || self.since_ms != before.since_ms
             || self.disposition != before.disposition
+            || self.also_offered != before.also_offered
+            || self.relaxed != before.relaxed
+            || self.rare != before.rare
             || !Arc::ptr_eq(&self.attributes, &before.attributes)
     }
 }

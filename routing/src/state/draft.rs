@@ -10,13 +10,14 @@ use std::sync::Arc;
 use super::agent::{Agent, AgentStream};
 use super::conversation::{Alarm, Conversation, Stage};
 use super::queue::Queue;
-use super::tenant::{Kept, Rules, Tenant};
+use super::tenant::{CalendarRow, Kept, Rules, Tenant};
 use super::{agent, presence};
 use crate::command::{Due, Timer};
 use crate::event::{AgentItem, AgentItemKind, Entry, EntryKind, Event, Receipt};
-use crate::ids::{AgentId, ConversationId, Epoch, Millis, QueueId, Seq, SkillName};
+use crate::ids::{AgentId, CalendarId, ConversationId, Epoch, Millis, QueueId, Seq, SkillName};
 use crate::rejection::Rejection;
-use crate::view::Presence;
+use crate::settings::{PolicyVersion, RoutingSettings};
+use crate::view::{Presence, QueueRates};
 
 /// Changes that are not certain yet.
 pub(crate) struct Draft<'a> {
@@ -35,6 +36,9 @@ pub(crate) struct Changes {
     name: Option<Arc<str>>,
     skills: Option<Arc<BTreeMap<SkillName, String>>>,
     rules: Option<Arc<Rules>>,
+    routing: Option<Arc<RoutingSettings>>,
+    calendars: BTreeMap<CalendarId, Option<Arc<CalendarRow>>>,
+    policies: Option<Arc<Vec<PolicyVersion>>>,
     arrivals: u64,
     forget: Option<Vec<super::window::WindowKey>>,
     events: Vec<Event>,
@@ -151,6 +155,33 @@ impl<'a> Draft<'a> {
         self.tell(Event::SettingsChanged);
     }
 
+    pub fn routing(&self) -> Arc<RoutingSettings> {
+        self.changes
+            .routing
+            .clone()
+            .unwrap_or_else(|| self.base.kept.routing.clone())
+    }
+
+    pub fn put_routing(&mut self, settings: RoutingSettings) {
+        self.changes.routing = Some(Arc::new(settings));
+    }
+
+    pub fn calendar(&self, id: CalendarId) -> Result<Arc<CalendarRow>, Rejection> {
+        match self.changes.calendars.get(&id) {
+            Some(changed) => changed.clone(),
+            None => self.base.kept.calendars.get(&id).cloned(),
+        }
+        .ok_or(Rejection::UnknownCalendar(id))
+    }
+
+    pub fn put_calendar(&mut self, id: CalendarId, row: Option<CalendarRow>) {
+        self.changes.calendars.insert(id, row.map(Arc::new));
+    }
+
+    pub fn put_policies(&mut self, versions: Vec<PolicyVersion>) {
+        self.changes.policies = Some(Arc::new(versions));
+    }
+
     pub fn forget_windows(&mut self, keys: Vec<super::window::WindowKey>) {
         self.changes.forget = Some(keys);
     }
@@ -205,27 +236,36 @@ impl<'a> Draft<'a> {
 
     /// The only way from one stage to another: moves the load, and clears the alarms that do not belong there.
     pub fn enter(&mut self, id: ConversationId, stage: Stage) -> Result<&mut Conversation, Rejection> {
-        let row = self.conversation_mut(id)?;
-        let (before, after) = (row.stage.occupies(), stage.occupies());
-        row.stage = stage;
-        row.alarms.retain(|(alarm, _)| stage.keeps(*alarm));
-        if !stage.keeps(Alarm::PreferenceEnd) {
-            row.only = None;
-            row.expedited = false;
-        }
-        if !stage.keeps(Alarm::ExclusionEnd) {
-            row.excluded.clear();
-        }
-        if before != after {
-            let channel = row.channel.clone();
-            if let Some(agent) = before {
-                self.agent_mut(agent)?.release(&channel);
+        self.occupying(id, |row| {
+            row.stage = stage;
+            row.alarms.retain(|(alarm, _)| stage.keeps(*alarm));
+            if !stage.keeps(Alarm::OfferDeadline) {
+                row.also_offered.clear();
             }
-            if let Some(agent) = after {
-                self.agent_mut(agent)?.take(&channel);
+            if !stage.keeps(Alarm::PreferenceEnd) {
+                row.only = None;
+                row.expedited = false;
             }
-        }
+            if !stage.keeps(Alarm::ExclusionEnd) {
+                row.excluded.clear();
+            }
+        })?;
         self.conversation_mut(id)
+    }
+
+    /// Changes a conversation, and moves the load of those whose capacity it takes before, after, or both.
+    pub fn occupying(&mut self, id: ConversationId, change: impl FnOnce(&mut Conversation)) -> Result<(), Rejection> {
+        let row = self.conversation_mut(id)?;
+        let before = row.occupants();
+        change(row);
+        let (after, channel) = (row.occupants(), row.channel.clone());
+        for agent in before.iter().filter(|agent| !after.contains(agent)) {
+            self.agent_mut(*agent)?.release(&channel);
+        }
+        for agent in after.iter().filter(|agent| !before.contains(agent)) {
+            self.agent_mut(*agent)?.take(&channel);
+        }
+        Ok(())
     }
 
     /// A fence for what begins now.
@@ -286,6 +326,17 @@ impl Tenant {
         self.kept.name = changes.name.unwrap_or_else(|| self.kept.name.clone());
         self.kept.skills = changes.skills.unwrap_or_else(|| self.kept.skills.clone());
         self.kept.rules = changes.rules.unwrap_or_else(|| self.kept.rules.clone());
+        if let Some(routing) = changes.routing {
+            pictures.queues.push(Event::Routing(routing.clone()));
+            self.kept.routing = routing;
+        }
+        for (id, row) in changes.calendars {
+            match row {
+                Some(row) => _ = self.kept.calendars.insert(id, row),
+                None => _ = self.kept.calendars.remove(&id),
+            }
+        }
+        self.kept.policies = changes.policies.unwrap_or_else(|| self.kept.policies.clone());
         if let Some(keys) = changes.forget {
             self.forget_windows(&keys, &mut pictures);
         }
@@ -298,7 +349,20 @@ impl Tenant {
         self.index.queue(id, before.as_deref(), after.as_deref());
         match after {
             Some(row) => {
-                pictures.queues.push(Event::Queue(row.view(id)));
+                let view = row.view(id);
+                if before.as_ref().is_none_or(|before| before.view(id) != view) {
+                    pictures.queues.push(Event::Queue(view));
+                }
+                let rates = before.map_or(
+                    QueueRates {
+                        queue: id,
+                        ..QueueRates::default()
+                    },
+                    |before| before.rates,
+                );
+                if rates != row.rates {
+                    pictures.queues.push(Event::Rates(row.rates));
+                }
                 self.kept.queues.insert(id, row);
             }
             None => {

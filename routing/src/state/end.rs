@@ -17,6 +17,7 @@ pub(crate) fn close(
     id: ConversationId,
     by: &Author,
     disposition: Option<&str>,
+    resolved: Option<bool>,
 ) -> Result<Receipt, Rejection> {
     disposition.map(|text| valid::name("disposition", text)).transpose()?;
     let row = d.conversation(id)?;
@@ -27,14 +28,17 @@ pub(crate) fn close(
         Author::Customer | Author::System => {}
         Author::Agent { agent, epoch } => _ = valid::owner(d, id, *agent, *epoch)?,
         Author::Supervisor(principal) => valid::supervisor(d, principal)?,
+        Author::Participant { .. } => return Err(valid::not_yours()),
     }
     let row = d.conversation(id)?;
+    let resolved = resolved.unwrap_or(row.answered);
     let outcome = match by {
         _ if row.answered => CloseOutcome::Answered,
         Author::Customer => outcome_without_answer(d, id)?,
         _ => CloseOutcome::Cancelled,
     };
     note_disposition(d, id, disposition)?;
+    d.conversation_mut(id)?.resolved = resolved;
     end(d, id, outcome)?;
     Ok(Receipt {
         seq: Some(d.conversation(id)?.last_seq),
@@ -323,7 +327,7 @@ pub(crate) fn reopen(d: &mut Draft<'_>, id: ConversationId, by: &Author) -> Resu
     match by {
         Author::Customer | Author::System => {}
         Author::Agent { agent, .. } if row.last_agent == Some(*agent) => {}
-        Author::Agent { .. } => return Err(valid::not_yours()),
+        Author::Agent { .. } | Author::Participant { .. } => return Err(valid::not_yours()),
         Author::Supervisor(principal) => valid::supervisor(d, principal)?,
     }
     if d.at_ms > until_ms {
@@ -371,4 +375,15 @@ pub(crate) fn archive(d: &mut Draft<'_>, id: ConversationId) -> Result<Receipt, 
     d.tell(Event::Archived { conversation: id, view });
     d.remove_conversation(id);
     Ok(d.receipt_for(id))
+}
+
+/// CSAT.
+pub(crate) fn rate(
+    d: &mut Draft<'_>,
+    id: ConversationId,
+    rating: u8,
+    comment: Option<&str>,
+) -> Result<Receipt, Rejection> {
+    let _ = (d, id, rating, comment);
+    Err(valid::invalid("command", "not built yet"))
 }

@@ -31,6 +31,7 @@ pub(crate) fn resume(d: &mut Draft<'_>, id: ConversationId, by: &Author) -> Resu
         Author::Customer => arrive::is_present(d, id)?,
         Author::System => {}
         Author::Supervisor(principal) => valid::supervisor(d, principal)?,
+        Author::Participant { .. } => return Err(valid::not_yours()),
         Author::Agent { agent, epoch } => {
             valid::owner(d, id, *agent, *epoch)?;
             super::draft::must_be_here(d.agent(owner)?)?;

@@ -20,6 +20,7 @@ pub struct PhaseCounts {
     pub paused: u32,
     pub wrap_up: u32,
     pub closed: u32,
+    pub scheduled: u32,
 }
 
 impl PhaseCounts {
@@ -31,6 +32,7 @@ impl PhaseCounts {
             Phase::Paused => &mut self.paused,
             Phase::WrapUp => &mut self.wrap_up,
             Phase::Closed => &mut self.closed,
+            Phase::Scheduled => &mut self.scheduled,
         }
     }
 
@@ -41,7 +43,7 @@ impl PhaseCounts {
 
     /// All but the closed.
     pub fn open(&self) -> u32 {
-        self.in_queue() + self.assigned + self.paused + self.wrap_up
+        self.in_queue() + self.assigned + self.paused + self.wrap_up + self.scheduled
     }
 }
 
@@ -92,7 +94,7 @@ pub(crate) struct InQueue {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Index {
     pub customers: BTreeSet<(Arc<CustomerId>, ConversationId)>,
-    /// Offered, assigned, paused, wrap-up.
+    /// Whoever has to do with it: offered, owner, participant, invited.
     pub owners: BTreeSet<(AgentId, ConversationId)>,
     pub queues: BTreeMap<QueueId, InQueue>,
     pub counts: PhaseCounts,
@@ -106,8 +108,17 @@ impl Index {
     pub fn conversation(&mut self, before: Option<&Conversation>, after: Option<&Conversation>) {
         // The usual case, a message in a chat, moves nothing here.
         let place = |c: &Conversation| (c.stage.phase(), c.stage.agent(), c.queue, c.since_ms, c.arrival);
+        let asks = |a: &Conversation, b: &Conversation| {
+            Arc::ptr_eq(&a.required, &b.required)
+                && Arc::ptr_eq(&a.preferred, &b.preferred)
+                && Arc::ptr_eq(&a.asked_required, &b.asked_required)
+                && Arc::ptr_eq(&a.asked_preferred, &b.asked_preferred)
+        };
         if let (Some(a), Some(b)) = (before, after)
             && place(a) == place(b)
+            && asks(a, b)
+            && a.also_offered == b.also_offered
+            && a.rare == b.rare
         {
             return;
         }
@@ -121,9 +132,7 @@ impl Index {
 
     fn put_in(&mut self, row: &Conversation) {
         self.customers.insert((row.customer.clone(), row.id));
-        if let Some(agent) = row.stage.agent() {
-            self.owners.insert((agent, row.id));
-        }
+        self.owners.extend(row.involved().map(|agent| (agent, row.id)));
         *self.counts.of(row.stage.phase()) += 1;
         if let Some(queue) = row.queue {
             let queue = self.queues.entry(queue).or_default();
@@ -133,13 +142,12 @@ impl Index {
             }
         }
         self.channels.hold(&row.channel);
-        self.requirements.hold(&row.required);
-        self.requirements.hold(&row.preferred);
+        row.requirements().for_each(|asked| self.requirements.hold(asked));
     }
 
     fn take_out(&mut self, row: &Conversation) {
         self.customers.remove(&(row.customer.clone(), row.id));
-        if let Some(agent) = row.stage.agent() {
+        for agent in row.involved() {
             self.owners.remove(&(agent, row.id));
         }
         *self.counts.of(row.stage.phase()) -= 1;
@@ -155,8 +163,7 @@ impl Index {
             }
         }
         self.channels.drop_one(&row.channel);
-        self.requirements.drop_one(&row.required);
-        self.requirements.drop_one(&row.preferred);
+        row.requirements().for_each(|asked| self.requirements.drop_one(asked));
     }
 
     pub fn agent(&mut self, id: AgentId, before: Option<&Agent>, after: Option<&Agent>) {

@@ -62,6 +62,17 @@ pub(crate) fn offer(
     })
 }
 
+/// R9.
+pub(crate) fn offer_to_many(
+    d: &mut Draft<'_>,
+    id: ConversationId,
+    agents: &[AgentId],
+    explanation: &Explanation,
+) -> Result<Receipt, Rejection> {
+    let _ = (d, id, agents, explanation);
+    Err(valid::invalid("command", "not built yet"))
+}
+
 /// Whether this agent may be offered this conversation now; the same question that the queue manager asked, asked again where
 /// the answer binds.
 fn may_have(who: &Agent, agent: AgentId, row: &Conversation) -> Result<(), Rejection> {
@@ -87,7 +98,7 @@ fn may_have(who: &Agent, agent: AgentId, row: &Conversation) -> Result<(), Rejec
         // Named in person: neither queue nor skills are asked of them.
         Some(_) => {}
         None => {
-            if row.queue.is_none_or(|queue| !who.settings.queues.contains(&queue)) {
+            if row.queue.is_none_or(|queue| !who.settings.queues.contains_key(&queue)) {
                 return no("does not serve the queue");
             }
             let able = |asked: &crate::settings::Requirement| {
@@ -217,6 +228,7 @@ fn outstanding(d: &Draft<'_>, id: ConversationId, agent: AgentId, epoch: Epoch) 
             }
         }
         Stage::Closed { .. } => over("the conversation is closed"),
+        Stage::Scheduled => over("the conversation was put off"),
     }
 }
 
@@ -316,7 +328,7 @@ pub(crate) fn pull(d: &mut Draft<'_>, id: ConversationId, agent: AgentId) -> Res
     if row.stage != Stage::Waiting {
         return Err(valid::wrong_state(row, "waiting"));
     }
-    if row.queue.is_none_or(|queue| !who.settings.queues.contains(&queue)) && !who.settings.supervisor {
+    if row.queue.is_none_or(|queue| !who.settings.queues.contains_key(&queue)) && !who.settings.supervisor {
         return Err(Rejection::NotEligible {
             why: "does not serve the queue".to_owned(),
         });

@@ -15,7 +15,7 @@ use crate::rejection::Rejection;
 use crate::settings::{
     AgentSettings, AtCap, Classification, EscalateAction, EscalateWhen, Order, QueueSettings, Rule, WrapUp,
 };
-use crate::view::Presence;
+use crate::view::{Presence, QueueRates};
 
 pub(crate) fn tenant(d: &mut Draft<'_>, name: &str) -> Result<Receipt, Rejection> {
     valid::name("name", name)?;
@@ -32,12 +32,21 @@ pub(crate) fn queue(d: &mut Draft<'_>, id: QueueId, settings: &QueueSettings) ->
     if before.as_ref().is_some_and(|row| *row.settings == *settings) {
         return Ok(d.receipt());
     }
-    let version = d.index.max(before.map_or(0, |row| row.version + 1));
+    let version = d.index.max(before.as_ref().map_or(0, |row| row.version + 1));
     d.put_queue(
         id,
         Some(Arc::new(Queue {
             settings: Arc::new(settings.clone()),
             version,
+            shared_rings: before.as_ref().map_or(0, |row| row.shared_rings),
+            open: before.as_ref().is_none_or(|row| row.open),
+            rates: before.as_ref().map_or(
+                QueueRates {
+                    queue: id,
+                    ..QueueRates::default()
+                },
+                |row| row.rates,
+            ),
         })),
     );
     Ok(d.receipt())
@@ -104,12 +113,15 @@ fn escalations(d: &Draft<'_>, id: QueueId, s: &QueueSettings) -> Result<(), Reje
                 ));
             }
         }
-        match step.action {
-            EscalateAction::RaisePriority(to) => valid::priority(to)?,
-            EscalateAction::MoveQueue(to) if to == id => {
+        match &step.action {
+            EscalateAction::RaisePriority(to) => valid::priority(*to)?,
+            EscalateAction::MoveQueue(to) if *to == id => {
                 return Err(valid::invalid("escalation", "moves to the queue that it leaves"));
             }
-            EscalateAction::MoveQueue(to) => _ = d.queue(to)?,
+            EscalateAction::MoveQueue(to) => _ = d.queue(*to)?,
+            EscalateAction::Close { .. } | EscalateAction::Reclassify { .. } => {
+                return Err(valid::invalid("escalation", "not built yet"));
+            }
         }
     }
     Ok(())
@@ -129,7 +141,7 @@ pub(crate) fn remove_queue(d: &mut Draft<'_>, id: QueueId) -> Result<Receipt, Re
     if d.kept()
         .agents
         .iter()
-        .any(|(_, agent)| agent.settings.queues.contains(&id))
+        .any(|(_, agent)| agent.settings.queues.contains_key(&id))
     {
         return in_use("agents");
     }
@@ -238,11 +250,11 @@ fn agent_settings(d: &Draft<'_>, id: AgentId, s: &AgentSettings) -> Result<(), R
         }
     }
     valid::at_most("number of queues", s.queues.len(), limits::AGENT_QUEUES_MAX)?;
-    let mut seen = BTreeSet::new();
-    for queue in &s.queues {
+    for (queue, membership) in &s.queues {
         d.queue(*queue)?;
-        if !seen.insert(*queue) {
-            return Err(valid::invalid("queues", format!("{queue} is named twice")));
+        valid::at_most("tier", usize::from(membership.tier), limits::RINGS_MAX)?;
+        if membership.weight == 0 {
+            return Err(valid::invalid("weight", "0: the least is 1"));
         }
     }
     valid::at_most("number of channels", s.capacity.channels.len(), limits::CHANNELS_MAX)?;

@@ -7,13 +7,19 @@ use serde::{Deserialize, Serialize};
 use super::index::InQueue;
 use crate::ids::{Millis, QueueId};
 use crate::settings::QueueSettings;
-use crate::view::QueueView;
+use crate::view::{QueueRates, QueueView};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Queue {
     pub settings: Arc<QueueSettings>,
     /// Grows with each change of the settings; the index of the change, unless two changes share one.
     pub version: u64,
+    /// R6: as bits.
+    pub shared_rings: u8,
+    /// R34: by its calendar, as of the last edge.
+    pub open: bool,
+    /// R35.
+    pub rates: QueueRates,
 }
 
 impl Queue {
@@ -22,6 +28,8 @@ impl Queue {
             queue,
             settings: self.settings.clone(),
             version: self.version,
+            shared_rings: self.shared_rings,
+            open: self.open,
         }
     }
 

@@ -17,7 +17,7 @@ use super::tenant::Kept;
 use crate::ids::{Millis, TenantId};
 
 /// Version of the state's encoding.
-pub const STATE_SCHEMA: u16 = 1;
+pub const STATE_SCHEMA: u16 = 2;
 const MAGIC: [u8; 6] = *b"kaiwaS";
 /// A row's encoded bytes, at most: the largest is a tenant's list of rules.
 const FRAME_MAX_BYTES: u32 = 64 << 20;
@@ -86,6 +86,9 @@ impl Captured {
             })?;
             out.frame(&kept.skills)?;
             out.frame(&kept.rules)?;
+            out.frame(&kept.routing)?;
+            out.frame(&kept.calendars)?;
+            out.frame(&kept.policies)?;
             for row in &kept.queues {
                 out.frame(&row)?;
             }
@@ -224,6 +227,7 @@ impl In<'_> {
     fn tenant(&mut self) -> io::Result<(TenantId, Kept)> {
         let header: TenantHeader = self.frame()?;
         let (skills, rules) = (self.frame()?, self.frame()?);
+        let (routing, calendars, policies) = (self.frame()?, self.frame()?, self.frame()?);
         let mut queues = BTreeMap::new();
         for _ in 0..header.queues {
             let (id, row) = self.frame()?;
@@ -235,6 +239,9 @@ impl In<'_> {
             forget_at_ms: header.forget_at_ms,
             skills,
             rules,
+            routing,
+            calendars,
+            policies,
             queues,
             agents: self.rows(header.agents)?,
             streams: self.rows(header.streams)?,

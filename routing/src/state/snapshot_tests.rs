@@ -48,6 +48,8 @@ fn state() -> State {
                 media_type: "text/plain".to_owned(),
                 text: "hello".to_owned(),
             }),
+            schedule: None,
+            callback: None,
         }));
         for (number, command) in commands.into_iter().enumerate() {
             let number = number as u64 + 1;

@@ -58,7 +58,7 @@ impl Tenant {
     pub(crate) fn check_agents(&self) -> Result<(), Violation> {
         let mut loads: BTreeMap<AgentId, BTreeMap<Channel, u16>> = BTreeMap::new();
         for (_, row) in self.kept.conversations.iter() {
-            if let Some(agent) = row.stage.occupies() {
+            for agent in row.occupants() {
                 *loads
                     .entry(agent)
                     .or_default()
@@ -140,6 +140,10 @@ fn check_alarms(row: &Conversation) -> Result<(), Violation> {
         Stage::Offered { deadline_ms, .. } => needs(Alarm::OfferDeadline, Some(deadline_ms))?,
         Stage::WrapUp { deadline_ms, .. } => needs(Alarm::WrapUpEnd, Some(deadline_ms))?,
         Stage::Closed { until_ms } => needs(Alarm::Archive, Some(until_ms))?,
+        Stage::Scheduled => {
+            let due = row.alarm(Alarm::Scheduled).is_some();
+            holds('I', due, || format!("{id} is scheduled without end"))?;
+        }
         Stage::Waiting => {
             let held = row.alarm(Alarm::AbandonHold).is_some();
             holds('I', held != row.customer_present(), || {

@@ -47,6 +47,7 @@ pub(crate) fn message(
                 },
             )?
         }
+        Author::Participant { .. } => return Err(Rejection::NotAParticipant),
         Author::System => d.entry(
             id,
             EntryKind::Message {
@@ -109,7 +110,7 @@ pub(crate) fn note(d: &mut Draft<'_>, id: ConversationId, agent: AgentId, body: 
     valid::body(body)?;
     let row = d.conversation(id)?;
     let who = d.agent(agent)?;
-    let serves = row.queue.is_some_and(|queue| who.settings.queues.contains(&queue));
+    let serves = row.queue.is_some_and(|queue| who.settings.queues.contains_key(&queue));
     let had = row.stage.agent() == Some(agent) || row.last_agent == Some(agent);
     if !(serves || had || who.settings.supervisor) {
         return Err(valid::not_yours());

@@ -10,15 +10,24 @@ use super::queue::Queue;
 use super::rows::Rows;
 use super::window::{Window, WindowKey};
 use crate::event::{AgentItem, ConversationView};
-use crate::ids::{AgentId, ConversationId, CustomerId, Millis, QueueId, SkillName};
-use crate::settings::{Classification, Rule};
-use crate::view::{QueueView, Views};
+use crate::ids::{AgentId, CalendarId, ConversationId, CustomerId, Millis, QueueId, SkillName};
+use crate::settings::{Calendar, Classification, PolicyVersion, RoutingSettings, Rule};
+use crate::view::{QueueRates, QueueView, Views};
 
 /// Rules and fallback, replaced together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Rules {
     pub rules: Vec<Rule>,
     pub fallback: Option<Classification>,
+}
+
+/// R34: a calendar, and whether it is open as of its last edge.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct CalendarRow {
+    pub given: Calendar,
+    /// Index of the last change of its settings.
+    pub version: u64,
+    pub open: bool,
 }
 
 /// The rows: all that a snapshot holds. Cloning shares them.
@@ -32,6 +41,10 @@ pub(crate) struct Kept {
     pub queues: BTreeMap<QueueId, Arc<Queue>>,
     pub skills: Arc<BTreeMap<SkillName, String>>,
     pub rules: Arc<Rules>,
+    pub routing: Arc<RoutingSettings>,
+    pub calendars: BTreeMap<CalendarId, Arc<CalendarRow>>,
+    /// The last versions of the policy, oldest first; each change, whole or in part, is one.
+    pub policies: Arc<Vec<PolicyVersion>>,
     /// Arrivals given so far.
     pub arrivals: u64,
     /// When unused idempotency windows are looked through next.
@@ -67,6 +80,13 @@ impl Tenant {
             supplies: kept.agents.iter().map(|(id, agent)| agent.supply(*id)).collect(),
             demands: kept.conversations.iter().filter_map(|(_, row)| row.demand()).collect(),
             timers,
+            routing: kept.routing.clone(),
+            rates: kept
+                .queues
+                .values()
+                .map(|queue| queue.rates)
+                .filter(QueueRates::observed)
+                .collect(),
         }
     }
 
@@ -162,6 +182,22 @@ impl Tenant {
     /// Known skills and what they mean.
     pub fn skills(&self) -> &BTreeMap<SkillName, String> {
         &self.kept.skills
+    }
+
+    /// What holds for the whole tenant.
+    pub fn routing(&self) -> &RoutingSettings {
+        &self.kept.routing
+    }
+
+    /// R34: all calendars, by id: as set, the version, and whether it is open.
+    pub fn calendars(&self) -> impl Iterator<Item = (CalendarId, &Calendar, u64, bool)> {
+        let rows = self.kept.calendars.iter();
+        rows.map(|(id, row)| (*id, &row.given, row.version, row.open))
+    }
+
+    /// The last versions of the policy, oldest first.
+    pub fn policies(&self) -> &[PolicyVersion] {
+        &self.kept.policies
     }
 
     /// R1: the ordered rules, and what holds when none matches.

@@ -51,7 +51,7 @@ impl Naive {
             .iter()
             .all(|r| settings.skills.get(&r.skill).is_some_and(|&l| l >= r.level));
         supply.presence == Presence::Available
-            && (asked_for || (settings.queues.contains(&demand.queue) && skilled))
+            && (asked_for || (settings.queues.contains_key(&demand.queue) && skilled))
             && !demand.excluded.contains(&supply.agent)
             && self.with_reserved(supply).no_room(&demand.channel).is_none()
     }
@@ -102,6 +102,7 @@ impl Naive {
                 let next = all.iter().find(|s| last.is_none_or(|last| s.agent > *last));
                 next.or(all.first()).copied()
             }
+            other => unreachable!("{other:?} is not drawn here"),
         };
         best.map(|s| s.agent)
     }
@@ -129,6 +130,7 @@ pub fn before(order: &Order, a: &Demand, b: &Demand) -> Ordering {
                 let score = |d: &Demand| i128::from(d.since_ms) - i128::from(d.priority) * i128::from(*step_ms);
                 score(a).cmp(&score(b)).then(age)
             }
+            other => unreachable!("{other:?} is not drawn here"),
         },
     }
 }

@@ -246,15 +246,14 @@ fn agent_settings(n: u8, shape: u16) -> AgentSettings {
     if bit(3) {
         s.skills.insert(SkillName(SKILLS[1].into()), 1 + (shape >> 4 & 3) as u8);
     }
-    s.queues = (0..QUEUES)
-        .filter(|q| bit(6 + u16::from(*q)) || *q == n % QUEUES)
-        .map(queue)
-        .collect();
+    let serves = (0..QUEUES).filter(|q| bit(6 + u16::from(*q)) || *q == n % QUEUES);
+    s.queues = Membership::plain(serves.map(queue));
     s.capacity.total = if bit(9) { 3 } else { 6 };
     let channel = |concurrent_max, cost, exclusive| ChannelCapacity {
         concurrent_max,
         cost,
         exclusive,
+        interruptible: false,
     };
     s.capacity
         .channels
@@ -365,6 +364,8 @@ impl Act {
                         rule: None,
                     },
                     message: (priority % 2 == 0).then(body),
+                    schedule: None,
+                    callback: None,
                 }
             }
             Self::Queue { queue: n, shape } => Command::PutQueue {
@@ -501,6 +502,7 @@ impl Act {
                     conversation,
                     by,
                     disposition: None,
+                    resolved: None,
                 }
             }
             Self::Finish(c) => {

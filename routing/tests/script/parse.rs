@@ -6,10 +6,13 @@ use std::error::Error;
 use goldenscript::{Argument, Command as Line};
 use routing::command::{Author, Body, Explanation, Override, PresenceChange, Principal, Timer, TransferTarget, Value};
 use routing::command::{Command, Reader};
-use routing::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId, SkillName};
+use routing::ids::{AgentId, CalendarId, Channel, ConversationId, CustomerId, Epoch, QueueId, SkillName};
 use routing::settings::*;
 
-type Fallible<T> = Result<T, Box<dyn Error>>;
+use crate::{participants, settings};
+use participants::schedule;
+
+pub type Fallible<T> = Result<T, Box<dyn Error>>;
 
 /// Ids by the names that a script gives: `c1` is conversation 1, agents and queues are numbered as they come.
 #[derive(Default)]
@@ -17,6 +20,7 @@ pub struct Names {
     pub conversations: Vec<String>,
     pub agents: Vec<String>,
     pub queues: Vec<String>,
+    pub calendars: Vec<String>,
 }
 
 fn number(names: &mut Vec<String>, name: &str) -> u128 {
@@ -42,6 +46,12 @@ impl Names {
     }
     pub fn queue(&mut self, name: &str) -> QueueId {
         QueueId(number(&mut self.queues, name))
+    }
+    pub fn calendar(&mut self, name: &str) -> CalendarId {
+        CalendarId(number(&mut self.calendars, name))
+    }
+    pub fn k(&self, id: CalendarId) -> &str {
+        word(&self.calendars, id.0)
     }
     pub fn c(&self, id: ConversationId) -> &str {
         word(&self.conversations, id.0)
@@ -103,12 +113,12 @@ impl<'a> Words<'a> {
         self.key(key).map_or(Ok(default), millis)
     }
 
-    fn epoch(&mut self) -> Fallible<Epoch> {
+    pub fn epoch(&mut self) -> Fallible<Epoch> {
         Ok(Epoch(self.number("epoch", 1)?))
     }
 
     /// Keys that begin with `prefix`, without it.
-    fn prefixed(&mut self, prefix: &str) -> Vec<(&'a str, &'a str)> {
+    pub fn prefixed(&mut self, prefix: &str) -> Vec<(&'a str, &'a str)> {
         let of = |key: &&'a str| key.starts_with(prefix);
         let found: Vec<_> = self.keys.keys().filter(|key| of(key)).copied().collect();
         found
@@ -143,17 +153,17 @@ pub fn millis(text: &str) -> Fallible<u64> {
     text.parse().map_err(|_| format!("`{text}` is no duration").into())
 }
 
-fn parts(text: Option<&str>) -> impl Iterator<Item = &str> {
+pub fn parts(text: Option<&str>) -> impl Iterator<Item = &str> {
     text.unwrap_or("").split([',', '/']).filter(|part| !part.is_empty())
 }
 
-fn pair<'a>(text: &'a str, what: &str) -> Fallible<(&'a str, &'a str)> {
+pub fn pair<'a>(text: &'a str, what: &str) -> Fallible<(&'a str, &'a str)> {
     text.split_once(['@', '>'])
         .ok_or_else(|| format!("`{text}` is no {what}").into())
 }
 
 /// `billing@5/language.ja@3`
-fn requirements(text: Option<&str>) -> Fallible<Vec<Requirement>> {
+pub fn requirements(text: Option<&str>) -> Fallible<Vec<Requirement>> {
     parts(text)
         .map(|part| {
             let (skill, level) = pair(part, "skill@level")?;
@@ -165,7 +175,7 @@ fn requirements(text: Option<&str>) -> Fallible<Vec<Requirement>> {
         .collect()
 }
 
-fn principal(names: &mut Names, text: &str) -> Principal {
+pub fn principal(names: &mut Names, text: &str) -> Principal {
     match text.strip_prefix("admin@") {
         Some(admin) => Principal::Admin(admin.to_owned()),
         None => Principal::Agent(names.agent(text)),
@@ -173,13 +183,16 @@ fn principal(names: &mut Names, text: &str) -> Principal {
 }
 
 /// `customer`, `system`, `supervisor@mia`, `supervisor@admin@root`, or an agent (with `epoch=`).
-fn author(names: &mut Names, words: &mut Words<'_>) -> Fallible<Author> {
+pub fn author(names: &mut Names, words: &mut Words<'_>) -> Fallible<Author> {
     Ok(match words.next("author")? {
         "customer" => Author::Customer,
         "system" => Author::System,
-        text => match text.strip_prefix("supervisor@") {
-            Some(who) => Author::Supervisor(principal(names, who)),
-            None => Author::Agent {
+        text => match (text.strip_prefix("supervisor@"), text.strip_prefix("participant@")) {
+            (Some(who), _) => Author::Supervisor(principal(names, who)),
+            (None, Some(agent)) => Author::Participant {
+                agent: names.agent(agent),
+            },
+            (None, None) => Author::Agent {
                 agent: names.agent(text),
                 epoch: words.epoch()?,
             },
@@ -187,7 +200,7 @@ fn author(names: &mut Names, words: &mut Words<'_>) -> Fallible<Author> {
     })
 }
 
-fn body(text: &str) -> Body {
+pub fn body(text: &str) -> Body {
     Body {
         media_type: "text/plain".to_owned(),
         text: text.to_owned(),
@@ -209,114 +222,6 @@ fn presence(text: Option<&str>) -> PresenceChange {
         Some("draining") => PresenceChange::Draining,
         Some(reason) => PresenceChange::Away(reason.strip_prefix("away@").unwrap_or(reason).to_owned()),
     }
-}
-
-/// `30s@priority-8`, `longer-5@overflow`
-fn escalation(names: &mut Names, text: &str) -> Fallible<Escalation> {
-    let (when, action) = pair(text, "when@action")?;
-    let when = match when.strip_prefix("longer-") {
-        Some(length) => EscalateWhen::LongerThan(length.parse()?),
-        None => EscalateWhen::WaitedMs(millis(when)?),
-    };
-    let action = match action.strip_prefix("priority-") {
-        Some(priority) => EscalateAction::RaisePriority(priority.parse()?),
-        None => EscalateAction::MoveQueue(names.queue(action)),
-    };
-    Ok(Escalation { when, action })
-}
-
-fn queue(names: &mut Names, words: &mut Words<'_>) -> Fallible<Command> {
-    let name = words.next("queue")?;
-    let queue = names.queue(name);
-    let mut s = QueueSettings::named(words.key("name").unwrap_or(name));
-    if let Some(step) = words.key("ageing") {
-        s.order = Order::LinearAgeing { step_ms: millis(step)? };
-    }
-    s.choice = match words.key("choice") {
-        None | Some("longest_idle") => AgentChoice::LongestIdle,
-        Some("least_loaded") => AgentChoice::LeastLoaded,
-        Some("most_skilled") => AgentChoice::MostSkilled,
-        Some("round_robin") => AgentChoice::RoundRobin,
-        Some(other) => return Err(format!("no choice `{other}`").into()),
-    };
-    s.offer_timeout_ms = words.duration("offer", s.offer_timeout_ms)?;
-    s.auto_accept = words.flag("auto_accept");
-    s.decline_exclude_ms = words.duration("exclude", s.decline_exclude_ms)?;
-    s.timeouts_until_away = words.number("timeouts", s.timeouts_until_away)?;
-    s.length_max = words.number("length_max", 0)?;
-    s.wait_max_ms = words.duration("wait_max", 0)?;
-    if let Some(text) = words.key("offline") {
-        s.at_cap = AtCap::Offline { text: text.to_owned() };
-    }
-    if let Some(no_reply) = words.key("no_reply") {
-        let (after, exclude) = pair(no_reply, "after@exclude")?;
-        s.no_reply = Some(NoReply {
-            after_ms: millis(after)?,
-            exclude_ms: millis(exclude)?,
-        });
-    }
-    for step in parts(words.key("escalate")) {
-        s.escalations.push(escalation(names, step)?);
-    }
-    if let Some(length) = words.key("wrap_up") {
-        s.wrap_up = WrapUp::Timed {
-            length_ms: millis(length)?,
-            extension_max_ms: words.duration("extension_max", 0)?,
-        };
-    }
-    if let Some(longest) = words.key("manual_wrap_up") {
-        s.wrap_up = WrapUp::Manual {
-            longest_ms: millis(longest)?,
-        };
-    }
-    s.abandon_hold_ms = words.duration("abandon_hold", s.abandon_hold_ms)?;
-    s.short_abandon_ms = words.duration("short_abandon", s.short_abandon_ms)?;
-    s.reopen_window_ms = words.duration("reopen", s.reopen_window_ms)?;
-    Ok(Command::PutQueue { queue, settings: s })
-}
-
-/// `agent mia queues=support skills=billing@7 total=4 chat=3 voice=1x4-alone hold=30s may_pull supervisor`: per channel
-/// concurrent x cost, `-alone` for exclusive; the channels are `chat`, `email` and `voice`; without any, three chats.
-fn agent(names: &mut Names, words: &mut Words<'_>) -> Fallible<Command> {
-    let name = words.next("agent")?;
-    let agent = names.agent(name);
-    let mut capacity = Capacity {
-        total: words.number("total", u32::MAX)?,
-        ..Capacity::default()
-    };
-    for channel in ["chat", "email", "voice"] {
-        let Some(text) = words.key(channel) else { continue };
-        let (exclusive, text) = (text.ends_with("-alone"), text.trim_end_matches("-alone"));
-        let (concurrent, cost) = text.split_once('x').unwrap_or((text, "1"));
-        let limits = ChannelCapacity {
-            concurrent_max: concurrent.parse()?,
-            cost: cost.parse()?,
-            exclusive,
-        };
-        capacity.channels.insert(Channel(channel.to_owned()), limits);
-    }
-    if capacity.channels.is_empty() {
-        let chat = ChannelCapacity {
-            concurrent_max: 3,
-            cost: 1,
-            exclusive: false,
-        };
-        capacity.channels.insert(Channel("chat".to_owned()), chat);
-    }
-    let skills = requirements(words.key("skills"))?
-        .into_iter()
-        .map(|r| (r.skill, r.level))
-        .collect();
-    let settings = AgentSettings {
-        name: words.key("name").unwrap_or(name).to_owned(),
-        skills,
-        queues: parts(words.key("queues")).map(|queue| names.queue(queue)).collect(),
-        capacity,
-        may_pull: words.flag("may_pull"),
-        supervisor: words.flag("supervisor"),
-        lease_hold_ms: words.duration("hold", 30_000)?,
-    };
-    Ok(Command::PutAgent { agent, settings })
 }
 
 fn classification(names: &mut Names, words: &mut Words<'_>) -> Fallible<Classification> {
@@ -357,18 +262,27 @@ fn start(names: &mut Names, words: &mut Words<'_>) -> Fallible<Command> {
             .map(|(k, v)| (k.to_owned(), value(v)))
             .collect(),
         classification: classification(names, words)?,
+        schedule: schedule(names, words)?,
+        callback: words.key("callback").map(str::to_owned),
     })
 }
 
 fn timer(names: &mut Names, words: &mut Words<'_>) -> Fallible<Timer> {
     let kind = words.next("timer")?;
-    if kind == "forget_windows" {
-        return Ok(Timer::ForgetWindows);
+    match kind {
+        "forget_windows" => return Ok(Timer::ForgetWindows),
+        "quarter_hour" => return Ok(Timer::QuarterHour),
+        _ => {}
     }
     let who = words.next("whose timer")?;
     if kind == "lease_end" {
         return Ok(Timer::LeaseEnd {
             agent: names.agent(who),
+        });
+    }
+    if kind == "calendar_edge" {
+        return Ok(Timer::CalendarEdge {
+            calendar: names.calendar(who),
         });
     }
     let conversation = names.conversation(who);
@@ -393,6 +307,27 @@ fn timer(names: &mut Names, words: &mut Words<'_>) -> Fallible<Timer> {
         "preference_end" => Timer::PreferenceEnd { conversation },
         "exclusion_end" => Timer::ExclusionEnd { conversation },
         "archive" => Timer::Archive { conversation },
+        "relaxation" => Timer::Relaxation {
+            conversation,
+            step: words.number("step", 0)?,
+        },
+        "ring_opens" => Timer::RingOpens {
+            conversation,
+            ring: words.number("ring", 1)?,
+        },
+        "idle_pause" => Timer::IdlePause {
+            conversation,
+            epoch: words.epoch()?,
+        },
+        "silent_abandon" => Timer::SilentAbandon {
+            conversation,
+            epoch: words.epoch()?,
+        },
+        "scheduled" => Timer::Scheduled { conversation },
+        "invitation_end" => Timer::InvitationEnd {
+            conversation,
+            agent: names.agent(words.next("agent")?),
+        },
         other => return Err(format!("no timer `{other}`").into()),
     })
 }
@@ -425,11 +360,14 @@ pub fn command(names: &mut Names, name: &str, words: &mut Words<'_>) -> Fallible
     if let Some(of_conversation) = conversation_command(names, name, words)? {
         return Ok(Some(of_conversation));
     }
+    if let Some(of_participants) = participants::command(names, name, words)? {
+        return Ok(Some(of_participants));
+    }
     Ok(Some(match name {
         "tenant" => Command::PutTenant {
             name: words.next("name")?.to_owned(),
         },
-        "queue" => queue(names, words)?,
+        "queue" => settings::queue(names, words)?,
         "remove_queue" => Command::RemoveQueue {
             queue: names.queue(words.next("queue")?),
         },
@@ -440,7 +378,14 @@ pub fn command(names: &mut Names, name: &str, words: &mut Words<'_>) -> Fallible
         "remove_skill" => Command::RemoveSkill {
             skill: SkillName(words.next("skill")?.to_owned()),
         },
-        "agent" => agent(names, words)?,
+        "agent" => settings::agent(names, words)?,
+        "routing" => settings::routing(words)?,
+        "calendar" => settings::calendar(names, words)?,
+        "remove_calendar" => Command::RemoveCalendar {
+            calendar: names.calendar(words.next("calendar")?),
+        },
+        "extend_calendar" => settings::extend_calendar(names, words)?,
+        "share_ring" => settings::share_ring(names, words)?,
         "remove_agent" => Command::RemoveAgent {
             agent: names.agent(words.next("agent")?),
         },
@@ -529,6 +474,7 @@ fn conversation_command(names: &mut Names, name: &str, words: &mut Words<'_>) ->
                 conversation,
                 by,
                 disposition: words.key("disposition").map(str::to_owned),
+                resolved: None,
             }
         }
         "reopen" => Command::Reopen {

@@ -1,6 +1,6 @@
 //! Events as lines of a trace.
 
-use routing::command::{Author, Principal, Reader, Timer, Value};
+use routing::command::{Author, Principal, Reader, Schedule, ScheduleUntil, Timer, Value};
 use routing::event::{AgentItemKind, ConversationView, EntryKind, Event, OfferOutcome};
 use routing::ids::Millis;
 use routing::view::{Demand, Presence, Supply};
@@ -66,6 +66,20 @@ impl Names {
             Timer::Archive { conversation } => format!("archive {}", self.c(*conversation)),
             Timer::LeaseEnd { agent } => format!("lease_end {}", self.a(*agent)),
             Timer::ForgetWindows => "forget_windows".to_owned(),
+            Timer::Relaxation { conversation, step } => format!("relaxation {} step={step}", self.c(*conversation)),
+            Timer::RingOpens { conversation, ring } => format!("ring_opens {} ring={ring}", self.c(*conversation)),
+            Timer::IdlePause { conversation, epoch } => {
+                format!("idle_pause {} epoch={}", self.c(*conversation), epoch.0)
+            }
+            Timer::SilentAbandon { conversation, epoch } => {
+                format!("silent_abandon {} epoch={}", self.c(*conversation), epoch.0)
+            }
+            Timer::Scheduled { conversation } => format!("scheduled {}", self.c(*conversation)),
+            Timer::InvitationEnd { conversation, agent } => {
+                format!("invitation_end {} {}", self.c(*conversation), self.a(*agent))
+            }
+            Timer::CalendarEdge { calendar } => format!("calendar_edge {}", self.k(*calendar)),
+            Timer::QuarterHour => "quarter_hour".to_owned(),
         }
     }
 
@@ -83,6 +97,7 @@ impl Names {
             Author::Agent { agent, epoch } => format!("{} (epoch {})", self.a(*agent), epoch.0),
             Author::Supervisor(who) => format!("supervisor {}", self.principal(who)),
             Author::System => "system".to_owned(),
+            Author::Participant { agent } => format!("participant {}", self.a(*agent)),
         }
     }
 
@@ -112,6 +127,9 @@ impl Names {
         for excluded in &demand.excluded {
             line += &format!(" excluded={}", self.a(*excluded));
         }
+        if demand.rings != 0 {
+            line += &format!(" rings={:b}", demand.rings);
+        }
         line
     }
 
@@ -127,11 +145,16 @@ impl Names {
             load.join(",")
         };
         let (who, is) = (self.a(supply.agent), presence(&supply.presence));
-        format!(
+        let mut line = format!(
             "supply {who} {is} load={load} used={} idle_since={}",
             supply.used,
             time(supply.idle_since_ms)
-        )
+        );
+        if !supply.recent.is_empty() {
+            let recent: Vec<String> = supply.recent.iter().map(|at_ms| time(*at_ms)).collect();
+            line += &format!(" recent={}", recent.join(","));
+        }
+        line
     }
 
     pub fn view(&self, view: &ConversationView) -> String {
@@ -160,7 +183,38 @@ impl Names {
         if let Some(disposition) = &view.disposition {
             line += &format!(" disposition={disposition}");
         }
+        for agent in &view.also_offered {
+            line += &format!(" also={}", self.a(*agent));
+        }
+        for (agent, role) in &view.participants {
+            line += &format!(" {role:?}={}", self.a(*agent)).to_lowercase();
+        }
+        for (agent, role, until_ms) in &view.invited {
+            line += &format!(" invited={}:{role:?}:{}", self.a(*agent), time(*until_ms)).to_lowercase();
+        }
+        if let Some(schedule) = &view.schedule {
+            line += &format!(" {}", self.schedule(schedule));
+        }
+        if let Some(contact) = &view.callback {
+            line += &format!(" callback={contact}");
+        }
+        if view.relaxed != 0 {
+            line += &format!(" relaxed={:b}", view.relaxed);
+        }
+        if let Some(rating) = view.rating {
+            line += &format!(" rating={rating}");
+        }
         line
+    }
+
+    fn schedule(&self, schedule: &Schedule) -> String {
+        let until = match schedule.until {
+            ScheduleUntil::At { at_ms } => format!("until={}", time(at_ms)),
+            ScheduleUntil::AgentReturns { agent, latest_ms } => {
+                format!("until={}-returns latest={}", self.a(agent), time(latest_ms))
+            }
+        };
+        if schedule.keep_age { until + " keep_age" } else { until }
     }
 
     fn entry(&self, kind: &EntryKind) -> String {
@@ -174,6 +228,12 @@ impl Names {
             EntryKind::Resumed => "resumed".to_owned(),
             EntryKind::Closed { outcome } => format!("closed ({outcome:?})"),
             EntryKind::Reopened => "reopened".to_owned(),
+            EntryKind::Whisper { agent, body } => format!("{} whispers \"{}\"", self.a(*agent), body.text),
+            EntryKind::ParticipantJoined { agent, role } => format!("{} joined as {role:?}", self.a(*agent)),
+            EntryKind::ParticipantLeft { agent, role } => format!("{} left as {role:?}", self.a(*agent)),
+            EntryKind::Scheduled { schedule } => format!("scheduled {}", self.schedule(schedule)),
+            EntryKind::CallbackRequested { contact } => format!("asks to be called back at {contact}"),
+            EntryKind::Rated { rating, comment } => format!("rated {rating} {}", comment.as_deref().unwrap_or("")),
         }
     }
 
@@ -229,6 +289,25 @@ impl Names {
                 format!("wrap-up of {} ended epoch={}", self.c(*conversation), epoch.0)
             }
             AgentItemKind::Presence { presence: is } => format!("is {}", presence(is)),
+            AgentItemKind::Invited {
+                conversation,
+                role,
+                by,
+                deadline_ms,
+            } => {
+                let (c, by) = (self.c(*conversation), self.a(*by));
+                format!("invited to {c} as {role:?} by {by} deadline={}", time(*deadline_ms))
+            }
+            AgentItemKind::InvitationEnded {
+                conversation,
+                outcome: how,
+            } => format!("invitation to {} ended: {}", self.c(*conversation), outcome(how)),
+            AgentItemKind::Joined { conversation, role } => format!("joined {} as {role:?}", self.c(*conversation)),
+            AgentItemKind::Left {
+                conversation,
+                role,
+                why,
+            } => format!("left {} as {role:?}: {why}", self.c(*conversation)),
         }
     }
 
@@ -359,6 +438,55 @@ impl Names {
                 format!("handled {c} of {q} by {a} in {}", time(*handled_ms))
             }
             Event::Archived { conversation, .. } => format!("archived {}", self.c(*conversation)),
+            Event::Routing(settings) => format!("routing {:?} batch={}", settings.cross_queue, settings.batch_max),
+            Event::Rates(rates) => format!(
+                "rates of {}: handle={} patience={} handled={} within={}/{}",
+                self.q(rates.queue),
+                time(rates.handle_ms),
+                time(rates.patience_ms),
+                rates.handled,
+                rates.recent_within,
+                rates.recent_offered
+            ),
+            Event::PolicyActivated { version } => format!("policy version={version}"),
+            Event::CalendarChanged { calendar, open } => {
+                format!(
+                    "calendar {} {}",
+                    self.k(*calendar),
+                    if *open { "open" } else { "closed" }
+                )
+            }
+            Event::RingShared {
+                queue,
+                ring,
+                shared,
+                why,
+            } => {
+                let (q, is) = (self.q(*queue), if *shared { "shared" } else { "not shared any more" });
+                format!("ring {ring} of {q} {is}: {why}")
+            }
+            Event::Relaxed { conversation, step, .. } => format!("relaxed {} step={step}", self.c(*conversation)),
+            Event::RingOpened { conversation, ring, .. } => format!("ring {ring} opened for {}", self.c(*conversation)),
+            Event::Scheduled { conversation, schedule } => match schedule {
+                Some(schedule) => format!("scheduled {} {}", self.c(*conversation), self.schedule(schedule)),
+                None => format!("no longer scheduled {}", self.c(*conversation)),
+            },
+            Event::Participant {
+                conversation,
+                agent,
+                role,
+                joined,
+            } => {
+                let (c, a, did) = (
+                    self.c(*conversation),
+                    self.a(*agent),
+                    if *joined { "joined" } else { "left" },
+                );
+                format!("{a} {did} {c} as {role:?}")
+            }
+            Event::Rated {
+                conversation, rating, ..
+            } => format!("rated {} {rating}", self.c(*conversation)),
             other => format!("{other:?}"),
         }
     }
@@ -376,5 +504,7 @@ pub fn for_queue_manager(event: &Event) -> bool {
             | Event::QueueEnded { .. }
             | Event::TimerSet(_)
             | Event::TimerCleared { .. }
+            | Event::Routing(_)
+            | Event::Rates(_)
     )
 }

@@ -163,7 +163,7 @@ pub async fn close(
     let command = Command::Close {
         conversation,
         by: Author::Supervisor(identity.principal()),
-        disposition,
-    };
+        disposition, resolved: None,
+};
     state.act(&identity, key, command).await
 }

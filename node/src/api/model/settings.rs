@@ -375,8 +375,8 @@ impl From<AgentBody> for AgentSettings {
             let capacity = ChannelCapacity {
                 concurrent_max: body.concurrent_max,
                 cost: body.cost,
-                exclusive: body.exclusive,
-            };
+                exclusive: body.exclusive, interruptible: false,
+};
             (Channel(channel), capacity)
         });
         Self {
@@ -389,8 +389,8 @@ impl From<AgentBody> for AgentSettings {
             queues: from.queues,
             capacity: Capacity {
                 total: from.capacity.total,
-                channels: channels.collect(),
-            },
+                channels: channels.collect(), interruptible: 0,
+},
             may_pull: from.may_pull,
             supervisor: from.supervisor,
             lease_hold_ms: from.lease_hold_ms,

@@ -99,8 +99,8 @@ impl World {
         let channel = ChannelCapacity {
             concurrent_max: 100,
             cost: 1,
-            exclusive: false,
-        };
+            exclusive: false, interruptible: false,
+};
         let mut commands = vec![
             Command::PutTenant { name: "test".into() },
             Command::PutQueue { queue: QUEUE, settings },
@@ -112,8 +112,8 @@ impl World {
                 queues: vec![QUEUE],
                 capacity: Capacity {
                     total: 100,
-                    channels: [(Channel("web_chat".into()), channel.clone())].into(),
-                },
+                    channels: [(Channel("web_chat".into()), channel.clone())].into(), interruptible: 0,
+},
                 lease_hold_ms: 30_000,
                 ..AgentSettings::default()
             },

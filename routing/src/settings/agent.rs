@@ -1,0 +1,91 @@
+//! An agent: skills, memberships, capacity.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Channel, QueueId, SkillName};
+
+/// R17–R19: what one channel takes of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelCapacity {
+    /// R17: at most so many at once.
+    pub concurrent_max: u16,
+    /// R18: units of the agent's total that one takes.
+    pub cost: u32,
+    /// R19: nothing else beside it.
+    pub exclusive: bool,
+    /// R20: draws on the interruptible pool; exclusive work comes beside it and interrupts it.
+    pub interruptible: bool,
+}
+
+/// An agent's capacity. A channel that is not named here is not served.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// R18: units in all, of what is not interruptible.
+    pub total: u32,
+    /// R20: units in all, of what is interruptible.
+    pub interruptible: u32,
+    /// Per channel.
+    pub channels: BTreeMap<Channel, ChannelCapacity>,
+}
+
+/// How an agent belongs to a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Membership {
+    /// R5, R8: 0 serves from the start and goes first in a fixed order; 1 and above are the queue's rings.
+    pub tier: u8,
+    /// R8: place within the tier in a fixed order.
+    pub position: u16,
+    /// R8: share of a weighted random choice, at least 1.
+    pub weight: u16,
+}
+
+impl Membership {
+    /// Memberships without distinction.
+    pub fn plain(queues: impl IntoIterator<Item = QueueId>) -> BTreeMap<QueueId, Self> {
+        queues.into_iter().map(|queue| (queue, Self::default())).collect()
+    }
+}
+
+impl Default for Membership {
+    fn default() -> Self {
+        Self {
+            tier: 0,
+            position: 0,
+            weight: 1,
+        }
+    }
+}
+
+/// R22: at most so many new assignments within a window that slides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AssignmentRate {
+    /// At most so many (1–32).
+    pub max: u8,
+    /// Within so long.
+    pub window_ms: u64,
+}
+
+/// An agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentSettings {
+    /// Name, unique within the tenant; the `sub` of the agent's tokens.
+    pub name: String,
+    /// Skills and levels 1–10.
+    pub skills: BTreeMap<SkillName, u8>,
+    /// Queues that the agent serves.
+    pub queues: BTreeMap<QueueId, Membership>,
+    /// R17–R19.
+    pub capacity: Capacity,
+    /// R10: may take a chosen waiting conversation.
+    pub may_pull: bool,
+    /// May assign by hand, override, and act on others' conversations.
+    pub supervisor: bool,
+    /// R30: how long conversations are held for an agent whose connections are gone.
+    pub lease_hold_ms: u64,
+    /// R22; offers that come of themselves count, pulls and hand-overs by name do not.
+    pub rate: Option<AssignmentRate>,
+    /// R22: after a sign-in the room for offers grows from one conversation to all of it over so long (0: at once).
+    pub warm_up_ms: u64,
+}

@@ -262,6 +262,8 @@ impl World {
             attributes: std::mem::take(&mut arrival.attributes),
             classification: std::mem::take(&mut arrival.classification),
             message: arrival.message.take(),
+            schedule: None,
+            callback: None,
         };
         let patience = arrival.patience;
         self.visits.insert(id, Visit::new(arrival, self.now_ms, self.happened));
@@ -411,6 +413,7 @@ fn close(conversation: ConversationId, by: Author) -> Command {
         conversation,
         by,
         disposition: None,
+        resolved: None,
     }
 }
 

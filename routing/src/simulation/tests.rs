@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::command::PresenceChange;
 use crate::ids::{AgentId, Channel, QueueId};
-use crate::settings::{AgentSettings, Capacity, ChannelCapacity, Classification, QueueSettings, WrapUp};
+use crate::settings::{AgentSettings, Capacity, ChannelCapacity, Classification, Membership, QueueSettings, WrapUp};
 
 const QUEUE: QueueId = QueueId(1);
 const MIA: AgentId = AgentId(1);
@@ -51,11 +51,13 @@ fn world(agents: &[AgentId], change: impl FnOnce(&mut QueueSettings)) -> World {
             concurrent_max: 1,
             cost: 1,
             exclusive: false,
+            interruptible: false,
         };
         let settings = AgentSettings {
             name: agent.to_string(),
-            queues: vec![QUEUE],
+            queues: Membership::plain([QUEUE]),
             capacity: Capacity {
+                interruptible: 0,
                 total: 1,
                 channels: BTreeMap::from([(chat(), slot)]),
             },

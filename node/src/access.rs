@@ -211,7 +211,7 @@ impl Identity {
             Who::Agent { agent, settings } => {
                 owns(*agent, view)
                     || (view.phase == Phase::Waiting
-                        && view.queue.is_some_and(|queue| settings.queues.contains(&queue)))
+                        && view.queue.is_some_and(|queue| settings.queues.contains_key(&queue)))
             }
             Who::Supervisor { .. } | Who::Admin(_) => true,
         }
@@ -285,6 +285,14 @@ mod tests {
             read: Vec::new(),
             disposition: None,
             explanation: None,
+            also_offered: Vec::new(),
+            participants: Vec::new(),
+            invited: Vec::new(),
+            schedule: None,
+            callback: None,
+            rule: None,
+            relaxed: 0,
+            rating: None,
         }
     }
 
@@ -303,7 +311,7 @@ mod tests {
         identity(Who::Agent {
             agent: AgentId(id),
             settings: Arc::new(AgentSettings {
-                queues: queues.to_vec(),
+                queues: routing::settings::Membership::plain(queues.iter().copied()),
                 ..AgentSettings::default()
             }),
         })

@@ -141,12 +141,18 @@ impl TenantFile {
         };
         commands.extend(self.skills.iter().map(skill));
         self.plan_queues(existing, ids, &mut commands);
-        commands.extend(self.agents.iter().zip(&agent_ids).map(|(agent, id)| Command::PutAgent {
-            agent: *id,
-            settings: AgentSettings {
-                queues: agent.queues.iter().map(|queue| ids.queue(*queue)).collect(),
-                ..agent.clone()
-            },
+        commands.extend(self.agents.iter().zip(&agent_ids).map(|(agent, id)| {
+            Command::PutAgent {
+                agent: *id,
+                settings: AgentSettings {
+                    queues: agent
+                        .queues
+                        .iter()
+                        .map(|(queue, place)| (ids.queue(*queue), *place))
+                        .collect(),
+                    ..agent.clone()
+                },
+            }
         }));
         let part = |(weight, part): &(u32, Classification)| (*weight, ids.classification(part));
         let rule = |rule: &Rule| Rule {
@@ -174,9 +180,11 @@ impl TenantFile {
                     *to = ids.queue(*to);
                 }
             }
-            let waits = settings.escalations.iter().any(|step| match step.action {
-                EscalateAction::MoveQueue(to) => to != *id && !there.contains(&to),
-                EscalateAction::RaisePriority(_) => false,
+            let waits = settings.escalations.iter().any(|step| match &step.action {
+                EscalateAction::MoveQueue(to) => to != id && !there.contains(to),
+                EscalateAction::RaisePriority(_) | EscalateAction::Close { .. } | EscalateAction::Reclassify { .. } => {
+                    false
+                }
             });
             if waits {
                 again.push(Command::PutQueue {

@@ -7,7 +7,9 @@ use routing::command::Command;
 use routing::event::{AgentItem, AgentItemKind, Event};
 use routing::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId, SkillName};
 use routing::queue_manager::{Decision, QueueManager, Settled};
-use routing::settings::{AgentChoice, AgentSettings, Capacity, ChannelCapacity, Order, QueueSettings, Requirement};
+use routing::settings::{
+    AgentChoice, AgentSettings, Capacity, ChannelCapacity, Membership, Order, QueueSettings, Requirement,
+};
 use routing::view::{Demand, Presence, QueueView, Supply, Views};
 
 pub const AGENTS: usize = 10_000;
@@ -78,16 +80,18 @@ pub fn agent_settings(profile: usize, name: String) -> AgentSettings {
     let channel = ChannelCapacity {
         concurrent_max: SLOTS,
         cost: 1,
-        exclusive: false, interruptible: false,
-};
+        exclusive: false,
+        interruptible: false,
+    };
     AgentSettings {
         name,
         skills: skills.collect(),
-        queues: (0..5).map(|i| queue_id((profile + i * 11) % QUEUES)).collect(),
+        queues: Membership::plain((0..5).map(|i| queue_id((profile + i * 11) % QUEUES))),
         capacity: Capacity {
             total: SLOTS.into(),
-            channels: BTreeMap::from([(chat(), channel)]), interruptible: 0,
-},
+            channels: BTreeMap::from([(chat(), channel)]),
+            interruptible: 0,
+        },
         ..AgentSettings::default()
     }
 }
@@ -145,6 +149,11 @@ impl Shop {
                 load: BTreeMap::from([(chat(), SLOTS)]),
                 used: SLOTS.into(),
                 idle_since_ms: n as u64,
+                signed_in_at_ms: 0,
+                recent: Vec::new(),
+                handled_today: 0,
+                today_since_ms: 0,
+                speeds: Arc::default(),
             })
             .collect();
         let mut shop = Self {
@@ -169,12 +178,14 @@ impl Shop {
             queue: queue_id(n),
             settings: Arc::new(queue_settings(n, policies)),
             version: 1,
+            shared_rings: 0,
+            open: true,
         });
         let views = Views {
             queues: queues.collect(),
             supplies: shop.supplies.clone(),
             demands: (0..waiting).map(|_| shop.newcomer()).collect(),
-            timers: Vec::new(),
+            ..Views::default()
         };
         shop.manager = QueueManager::new(views);
         assert!(shop.decide(usize::MAX, false).is_empty(), "everybody is busy");
@@ -202,6 +213,8 @@ impl Shop {
             only: None,
             excluded: Vec::new(),
             held: false,
+            rings: 0,
+            offers: 0,
         }
     }
 

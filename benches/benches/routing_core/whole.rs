@@ -134,8 +134,10 @@ impl Whole {
                 required,
                 ..Classification::default()
             },
-            message: None, schedule: None, callback: None,
-});
+            message: None,
+            schedule: None,
+            callback: None,
+        });
     }
 
     fn decide_and_apply(&mut self, limit: usize) -> usize {
@@ -162,8 +164,9 @@ impl Whole {
                 self.apply(Command::Close {
                     conversation,
                     by,
-                    disposition: None, resolved: None,
-});
+                    disposition: None,
+                    resolved: None,
+                });
                 self.arrive();
             }
             let from = cpu_time();

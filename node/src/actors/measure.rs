@@ -169,6 +169,7 @@ fn outcome_label(outcome: CloseOutcome) -> &'static str {
         CloseOutcome::ShortAbandoned => "short_abandoned",
         CloseOutcome::Offline => "offline",
         CloseOutcome::Cancelled => "cancelled",
+        CloseOutcome::SilentAbandoned => "silent_abandoned",
     }
 }
 
@@ -180,5 +181,7 @@ fn reassignment_label(reason: &UnassignReason) -> Option<&'static str> {
         UnassignReason::LeaseLost => "lease_lost",
         UnassignReason::SignedOut => "sign_out",
         UnassignReason::Reassigned => "reassigned",
+        UnassignReason::Scheduled => "scheduled",
+        UnassignReason::OwnerFull => "owner_full",
     })
 }

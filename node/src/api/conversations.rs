@@ -107,8 +107,10 @@ pub async fn start(
         customer,
         attributes,
         classification,
-        message: body.message.map(Into::into), schedule: None, callback: None,
-};
+        message: body.message.map(Into::into),
+        schedule: None,
+        callback: None,
+    };
     let axum::Json(receipt) = state.act(&identity, key, command).await?;
     // The receipt says which: after a repeat it is not the one proposed now.
     let id = receipt.conversation.ok_or_else(Problem::internal)?;
@@ -263,7 +265,9 @@ pub async fn list(
         (Who::Customer(customer), None) => ConversationFilter::Customer(customer.clone()),
         (Who::Customer(_), Some(_)) => return Err(Problem::forbidden("customers list only their own conversations")),
         (Who::Agent { agent, .. }, None) => ConversationFilter::Agent(*agent),
-        (Who::Agent { settings, .. }, Some(ConversationFilter::Queue(queue))) if settings.queues.contains(&queue) => {
+        (Who::Agent { settings, .. }, Some(ConversationFilter::Queue(queue)))
+            if settings.queues.contains_key(&queue) =>
+        {
             ConversationFilter::Queue(queue)
         }
         (Who::Agent { .. }, Some(_)) => {

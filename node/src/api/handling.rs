@@ -147,8 +147,9 @@ pub async fn close(
     let command = Command::Close {
         conversation,
         by: identity.author(epoch)?,
-        disposition: body.disposition, resolved: None,
-};
+        disposition: body.disposition,
+        resolved: None,
+    };
     state.act(&identity, key, command).await
 }
 

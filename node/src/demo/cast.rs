@@ -138,7 +138,7 @@ mod tests {
         let serve: Vec<&str> = file
             .agents
             .iter()
-            .filter(|agent| agent.queues.iter().any(|queue| queue.0 == yours))
+            .filter(|agent| agent.queues.keys().any(|queue| queue.0 == yours))
             .map(|agent| agent.name.as_str())
             .collect();
         assert_eq!(serve.len(), 1, "exactly one agent, the person's, serves it: {serve:?}");

@@ -86,8 +86,10 @@ pub(super) async fn carry_out(
                 customer: customer.clone(),
                 attributes,
                 classification,
-                message: message.map(Into::into), schedule: None, callback: None,
-}
+                message: message.map(Into::into),
+                schedule: None,
+                callback: None,
+            }
         }
         frame if frame.conversation().is_some() => on_conversation(&*backend, identity, frame, job.known).await?,
         frame => of_agent(identity, frame)?,
@@ -174,8 +176,9 @@ async fn on_conversation(
         ClientFrame::Close { disposition, .. } => Command::Close {
             conversation,
             by: author()?,
-            disposition, resolved: None,
-},
+            disposition,
+            resolved: None,
+        },
         ClientFrame::Reopen { .. } => Command::Reopen {
             conversation,
             by: author()?,

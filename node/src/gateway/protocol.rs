@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use routing::command::{Body, PresenceChange, TransferTarget, Value};
+use routing::command::{Body, PresenceChange, Role, TransferTarget, Value};
 use routing::event::{AgentItem, AgentItemKind, OfferOutcome, Receipt, UnassignReason};
 use routing::ids::{AgentId, Channel, ConversationId, Epoch, Millis, QueueId, Seq};
 use routing::view::Presence;
@@ -334,6 +334,37 @@ pub enum ServerFrame {
         agent_seq: u64,
         at_ms: Millis,
         presence: Presence,
+    },
+    /// R31: asked in.
+    Invited {
+        agent_seq: u64,
+        at_ms: Millis,
+        conversation: ConversationId,
+        role: Role,
+        by: AgentId,
+        deadline_ms: Millis,
+    },
+    /// R31: the invitation is over.
+    InvitationEnded {
+        agent_seq: u64,
+        at_ms: Millis,
+        conversation: ConversationId,
+        outcome: OfferOutcome,
+    },
+    /// R31: takes part beside the owner.
+    JoinedAs {
+        agent_seq: u64,
+        at_ms: Millis,
+        conversation: ConversationId,
+        role: Role,
+    },
+    /// R31: takes part no longer.
+    LeftAs {
+        agent_seq: u64,
+        at_ms: Millis,
+        conversation: ConversationId,
+        role: Role,
+        why: String,
     },
     Targets {
         id: u64,
@@ -672,6 +703,42 @@ impl ServerFrame {
                 at_ms,
                 presence,
             },
+            AgentItemKind::Invited {
+                conversation,
+                role,
+                by,
+                deadline_ms,
+            } => Self::Invited {
+                agent_seq,
+                at_ms,
+                conversation,
+                role,
+                by,
+                deadline_ms,
+            },
+            AgentItemKind::InvitationEnded { conversation, outcome } => Self::InvitationEnded {
+                agent_seq,
+                at_ms,
+                conversation,
+                outcome,
+            },
+            AgentItemKind::Joined { conversation, role } => Self::JoinedAs {
+                agent_seq,
+                at_ms,
+                conversation,
+                role,
+            },
+            AgentItemKind::Left {
+                conversation,
+                role,
+                why,
+            } => Self::LeftAs {
+                agent_seq,
+                at_ms,
+                conversation,
+                role,
+                why,
+            },
         }
     }
 
@@ -685,7 +752,11 @@ impl ServerFrame {
             | Self::Unassigned { agent_seq, .. }
             | Self::WrapUp { agent_seq, .. }
             | Self::WrapUpEnded { agent_seq, .. }
-            | Self::Presence { agent_seq, .. } => Some(*agent_seq),
+            | Self::Presence { agent_seq, .. }
+            | Self::Invited { agent_seq, .. }
+            | Self::InvitationEnded { agent_seq, .. }
+            | Self::JoinedAs { agent_seq, .. }
+            | Self::LeftAs { agent_seq, .. } => Some(*agent_seq),
             _ => None,
         }
     }

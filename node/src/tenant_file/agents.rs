@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use routing::ids::{Channel, SkillName};
 use routing::limits::{AGENT_QUEUES_MAX, AGENT_SKILLS_MAX, CHANNELS_MAX, DURATION_MAX_MS, NAME_MAX_BYTES};
-use routing::settings::{AgentSettings, Capacity, ChannelCapacity};
+use routing::settings::{AgentSettings, Capacity, ChannelCapacity, Membership};
 
 use super::{Names, queues};
 use crate::toml_input::{Mistakes, Place, Raw, Reader};
@@ -30,8 +30,8 @@ pub(super) fn read(mut reader: Reader<'_>, name: &str, names: &Names, mistakes: 
     }
     let queues = named
         .into_iter()
-        .filter_map(|(line, queue)| names.queue(queue, Place::Line(line), &path, mistakes))
-        .collect();
+        .filter_map(|(line, queue)| names.queue(queue, Place::Line(line), &path, mistakes));
+    let queues = Membership::plain(queues);
     let capacity = capacity(&mut reader, mistakes);
     let settings = AgentSettings {
         name: name.to_owned(),
@@ -43,6 +43,7 @@ pub(super) fn read(mut reader: Reader<'_>, name: &str, names: &Names, mistakes: 
         lease_hold_ms: reader
             .duration_ms("lease_hold", DURATION_MAX_MS, mistakes)
             .unwrap_or(LEASE_HOLD_MS),
+        ..AgentSettings::default()
     };
     reader.finish(mistakes);
     settings
@@ -127,7 +128,11 @@ fn capacity(reader: &mut Reader<'_>, mistakes: &mut Mistakes) -> Capacity {
         .values()
         .map(|channel: &ChannelCapacity| u32::from(channel.concurrent_max) * channel.cost);
     let total = total.map_or_else(|| all.fold(0, u32::saturating_add), |total| total as u32);
-    Capacity { total, channels }, interruptible: 0,
+    Capacity {
+        total,
+        channels,
+        interruptible: 0,
+    }
 }
 
 fn channel(mut table: Reader<'_>, mistakes: &mut Mistakes) -> ChannelCapacity {
@@ -139,7 +144,8 @@ fn channel(mut table: Reader<'_>, mistakes: &mut Mistakes) -> ChannelCapacity {
         concurrent_max: most.unwrap_or(1) as u16,
         cost: table.integer("cost", 0..=1_000, mistakes).unwrap_or(1) as u32,
         exclusive: table.flag("exclusive", mistakes).unwrap_or(false),
+        interruptible: false,
     };
     table.finish(mistakes);
-    capacity, interruptible: false,
+    capacity
 }

@@ -12,7 +12,7 @@ impl fmt::Display for TenantFile {
             let agents = self.agents.iter().filter(|agent| {
                 agent
                     .queues
-                    .iter()
+                    .keys()
                     .any(|id| self.queues.get(id.0 as usize - 1).is_some_and(|q| q.name == queue.name))
             });
             writeln!(f, "  queue   {:<20} {} agents", queue.name, agents.count())?;

@@ -70,7 +70,7 @@ fn the_plan_keeps_existing_ids_and_refers_to_none_that_is_not_there() {
                 queues.push(*queue);
             }
             Command::PutAgent { agent, settings } => {
-                assert!(settings.queues.iter().all(|queue| queues.contains(queue)));
+                assert!(settings.queues.keys().all(|queue| queues.contains(queue)));
                 assert!(settings.skills.keys().all(|skill| skills.contains(skill)));
                 assert_eq!(settings.name == "hana", *agent == AgentId(88));
                 agents.push(*agent);

@@ -163,7 +163,8 @@ pub async fn close(
     let command = Command::Close {
         conversation,
         by: Author::Supervisor(identity.principal()),
-        disposition, resolved: None,
-};
+        disposition,
+        resolved: None,
+    };
     state.act(&identity, key, command).await
 }

@@ -156,6 +156,7 @@ pub enum PhaseName {
     Paused,
     WrapUp,
     Closed,
+    Scheduled,
 }
 
 impl From<Phase> for PhaseName {
@@ -167,6 +168,7 @@ impl From<Phase> for PhaseName {
             Phase::Paused => Self::Paused,
             Phase::WrapUp => Self::WrapUp,
             Phase::Closed => Self::Closed,
+            Phase::Scheduled => Self::Scheduled,
         }
     }
 }

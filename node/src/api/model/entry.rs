@@ -1,9 +1,9 @@
 //! Entries of a transcript.
 
-use routing::command::{Author, Principal};
+use routing::command::{Author, Principal, Role, Schedule, ScheduleUntil};
 use routing::event::{CloseOutcome, Entry, EntryKind, UnassignReason};
 use routing::ids::{AgentId, QueueId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::conversation::TextBody;
@@ -72,6 +72,132 @@ pub enum Kind {
     },
     /// Reopened.
     Reopened,
+    /// To the agents in the conversation; never shown to customers.
+    Whisper {
+        /// Whose.
+        #[schema(value_type = String)]
+        agent: AgentId,
+        /// What it says.
+        body: TextBody,
+    },
+    /// Somebody came in beside the owner, or changed role; customers see those who may write to them.
+    ParticipantJoined {
+        /// Who.
+        #[schema(value_type = String)]
+        agent: AgentId,
+        /// As what.
+        role: RoleName,
+    },
+    /// They went.
+    ParticipantLeft {
+        /// Who.
+        #[schema(value_type = String)]
+        agent: AgentId,
+        /// What they were.
+        role: RoleName,
+    },
+    /// Put off until later.
+    Scheduled {
+        /// Until when.
+        schedule: ScheduleBody,
+    },
+    /// The customer asked to be called back.
+    CallbackRequested {
+        /// Where.
+        contact: String,
+    },
+    /// The customer's rating; never shown to customers.
+    Rated {
+        /// 1–5.
+        rating: u8,
+        /// In their words.
+        comment: Option<String>,
+    },
+}
+
+/// What somebody beside customer and owner may do (R31).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleName {
+    /// Reads all, writes to agents only; an agent.
+    Consult,
+    /// Reads all, writes to everybody; an agent.
+    Conference,
+    /// Reads all, writes nothing; a supervisor.
+    Monitor,
+    /// Reads all, writes to agents only; a supervisor.
+    Whisper,
+    /// Reads all, writes to everybody; a supervisor.
+    Barge,
+}
+
+impl From<Role> for RoleName {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Consult => Self::Consult,
+            Role::Conference => Self::Conference,
+            Role::Monitor => Self::Monitor,
+            Role::Whisper => Self::Whisper,
+            Role::Barge => Self::Barge,
+        }
+    }
+}
+
+impl From<RoleName> for Role {
+    fn from(role: RoleName) -> Self {
+        match role {
+            RoleName::Consult => Self::Consult,
+            RoleName::Conference => Self::Conference,
+            RoleName::Monitor => Self::Monitor,
+            RoleName::Whisper => Self::Whisper,
+            RoleName::Barge => Self::Barge,
+        }
+    }
+}
+
+/// Until when a conversation is put off (R33): `at_ms`, or `agent` (until they are available again) with `at_ms` as the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleBody {
+    /// When it begins to wait, or when at the latest; milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Who is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub agent: Option<AgentId>,
+    /// Whether it then takes the place of its original age.
+    #[serde(default)]
+    pub keep_age: bool,
+}
+
+impl From<Schedule> for ScheduleBody {
+    fn from(schedule: Schedule) -> Self {
+        let (at_ms, agent) = match schedule.until {
+            ScheduleUntil::At { at_ms } => (at_ms, None),
+            ScheduleUntil::AgentReturns { agent, latest_ms } => (latest_ms, Some(agent)),
+        };
+        Self {
+            at_ms,
+            agent,
+            keep_age: schedule.keep_age,
+        }
+    }
+}
+
+impl From<ScheduleBody> for Schedule {
+    fn from(body: ScheduleBody) -> Self {
+        let until = match body.agent {
+            None => ScheduleUntil::At { at_ms: body.at_ms },
+            Some(agent) => ScheduleUntil::AgentReturns {
+                agent,
+                latest_ms: body.at_ms,
+            },
+        };
+        Self {
+            until,
+            keep_age: body.keep_age,
+        }
+    }
 }
 
 /// Whose message.
@@ -86,6 +212,8 @@ pub enum AuthorBody {
     Supervisor(Option<String>),
     /// The system itself.
     System,
+    /// Somebody who takes part beside the owner, by id.
+    Participant(String),
 }
 
 /// Why an agent left.
@@ -99,6 +227,8 @@ pub enum Reason {
     LeaseLost,
     SignedOut,
     Reassigned,
+    Scheduled,
+    OwnerFull,
 }
 
 /// How a conversation ended.
@@ -111,6 +241,7 @@ pub enum Outcome {
     ShortAbandoned,
     Offline,
     Cancelled,
+    SilentAbandoned,
 }
 
 impl EntryBody {
@@ -147,6 +278,28 @@ fn kind(kind: &EntryKind, to: &Identity) -> Kind {
             outcome: (*outcome).into(),
         },
         EntryKind::Reopened => Kind::Reopened,
+        EntryKind::Whisper { agent, body } => Kind::Whisper {
+            agent: *agent,
+            body: body.clone().into(),
+        },
+        EntryKind::ParticipantJoined { agent, role } => Kind::ParticipantJoined {
+            agent: *agent,
+            role: (*role).into(),
+        },
+        EntryKind::ParticipantLeft { agent, role } => Kind::ParticipantLeft {
+            agent: *agent,
+            role: (*role).into(),
+        },
+        EntryKind::Scheduled { schedule } => Kind::Scheduled {
+            schedule: (*schedule).into(),
+        },
+        EntryKind::CallbackRequested { contact } => Kind::CallbackRequested {
+            contact: contact.clone(),
+        },
+        EntryKind::Rated { rating, comment } => Kind::Rated {
+            rating: *rating,
+            comment: comment.clone(),
+        },
     }
 }
 
@@ -159,6 +312,7 @@ fn shown_author(author: &Author, to: &Identity) -> AuthorBody {
         Author::Supervisor(Principal::Admin(name)) => AuthorBody::Supervisor(Some(name.clone())),
         Author::Supervisor(Principal::Customer(_)) => AuthorBody::Supervisor(None),
         Author::System => AuthorBody::System,
+        Author::Participant { agent } => AuthorBody::Participant(agent.to_string()),
     }
 }
 
@@ -171,6 +325,8 @@ impl From<&UnassignReason> for Reason {
             UnassignReason::LeaseLost => Self::LeaseLost,
             UnassignReason::SignedOut => Self::SignedOut,
             UnassignReason::Reassigned => Self::Reassigned,
+            UnassignReason::Scheduled => Self::Scheduled,
+            UnassignReason::OwnerFull => Self::OwnerFull,
         }
     }
 }
@@ -183,6 +339,7 @@ impl From<CloseOutcome> for Outcome {
             CloseOutcome::ShortAbandoned => Self::ShortAbandoned,
             CloseOutcome::Offline => Self::Offline,
             CloseOutcome::Cancelled => Self::Cancelled,
+            CloseOutcome::SilentAbandoned => Self::SilentAbandoned,
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use routing::ids::{AgentId, Channel, QueueId, SkillName};
+use routing::limits::PRIORITIES;
 use routing::settings::{
     AgentChoice, AgentSettings, AtCap, Capacity, ChannelCapacity, Classification, EscalateAction, EscalateWhen,
-    Escalation, NoReply, Order, Preference, QueueSettings, Requirement, Rule, WrapUp,
+    Escalation, Membership, NoReply, Order, Preference, QueueSettings, Requirement, Rule, WrapUp,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -26,6 +27,16 @@ pub enum OrderBody {
         /// Age that one step of priority outweighs.
         step_ms: u64,
     },
+    /// R13: each priority earns credit at its own rate while it waits; the most credit goes first.
+    AccumulatingPriority {
+        /// Credit per millisecond, by priority 0–9.
+        rates: [u32; PRIORITIES],
+    },
+    /// R14: who must be answered first goes first.
+    EarliestDeadline {
+        /// Target by priority 0–9; 0 stands for the queue's `answer_target_ms`.
+        targets_ms: [u64; PRIORITIES],
+    },
 }
 
 /// R8: who gets a conversation, among those who may.
@@ -37,6 +48,10 @@ pub enum ChoiceBody {
     LeastLoaded,
     MostSkilled,
     RoundRobin,
+    FixedOrder,
+    WeightedRandom,
+    FewestHandledToday,
+    LeastSlowdown,
 }
 
 /// R28: what follows the end of an assignment.
@@ -100,6 +115,15 @@ pub enum ActionBody {
     RaisePriority(u8),
     /// Moves the conversation to another queue.
     MoveQueue(QueueRef),
+    /// Closes it with these words.
+    Close(String),
+    /// Asks for other skills from here on.
+    Reclassify {
+        /// R2: needed.
+        required: Vec<RequirementBody>,
+        /// R2: wished.
+        preferred: Vec<RequirementBody>,
+    },
 }
 
 /// R26: what happens when the agent does not answer.
@@ -166,12 +190,18 @@ impl From<&QueueSettings> for QueueBody {
             order: match from.order {
                 Order::StrictPriority => OrderBody::StrictPriority,
                 Order::LinearAgeing { step_ms } => OrderBody::LinearAgeing { step_ms },
+                Order::AccumulatingPriority { rates } => OrderBody::AccumulatingPriority { rates },
+                Order::EarliestDeadline { targets_ms } => OrderBody::EarliestDeadline { targets_ms },
             },
             choice: match from.choice {
                 AgentChoice::LongestIdle => ChoiceBody::LongestIdle,
                 AgentChoice::LeastLoaded => ChoiceBody::LeastLoaded,
                 AgentChoice::MostSkilled => ChoiceBody::MostSkilled,
                 AgentChoice::RoundRobin => ChoiceBody::RoundRobin,
+                AgentChoice::FixedOrder => ChoiceBody::FixedOrder,
+                AgentChoice::WeightedRandom => ChoiceBody::WeightedRandom,
+                AgentChoice::FewestHandledToday => ChoiceBody::FewestHandledToday,
+                AgentChoice::LeastSlowdown => ChoiceBody::LeastSlowdown,
             },
             offer_timeout_ms: from.offer_timeout_ms,
             auto_accept: from.auto_accept,
@@ -213,9 +243,14 @@ fn escalation_out(from: &Escalation) -> EscalationBody {
             EscalateWhen::WaitedMs(ms) => WhenBody::WaitedMs(ms),
             EscalateWhen::LongerThan(length) => WhenBody::LongerThan(length),
         },
-        action: match from.action {
-            EscalateAction::RaisePriority(priority) => ActionBody::RaisePriority(priority),
-            EscalateAction::MoveQueue(queue) => ActionBody::MoveQueue(QueueRef(queue)),
+        action: match &from.action {
+            EscalateAction::RaisePriority(priority) => ActionBody::RaisePriority(*priority),
+            EscalateAction::MoveQueue(queue) => ActionBody::MoveQueue(QueueRef(*queue)),
+            EscalateAction::Close { text } => ActionBody::Close(text.clone()),
+            EscalateAction::Reclassify { required, preferred } => ActionBody::Reclassify {
+                required: required.iter().map(RequirementBody::from).collect(),
+                preferred: preferred.iter().map(RequirementBody::from).collect(),
+            },
         },
     }
 }
@@ -229,6 +264,11 @@ fn escalation_in(from: EscalationBody) -> Escalation {
         action: match from.action {
             ActionBody::RaisePriority(priority) => EscalateAction::RaisePriority(priority),
             ActionBody::MoveQueue(QueueRef(queue)) => EscalateAction::MoveQueue(queue),
+            ActionBody::Close(text) => EscalateAction::Close { text },
+            ActionBody::Reclassify { required, preferred } => EscalateAction::Reclassify {
+                required: required.into_iter().map(Requirement::from).collect(),
+                preferred: preferred.into_iter().map(Requirement::from).collect(),
+            },
         },
     }
 }
@@ -240,12 +280,18 @@ impl From<QueueBody> for QueueSettings {
             order: match from.order {
                 OrderBody::StrictPriority => Order::StrictPriority,
                 OrderBody::LinearAgeing { step_ms } => Order::LinearAgeing { step_ms },
+                OrderBody::AccumulatingPriority { rates } => Order::AccumulatingPriority { rates },
+                OrderBody::EarliestDeadline { targets_ms } => Order::EarliestDeadline { targets_ms },
             },
             choice: match from.choice {
                 ChoiceBody::LongestIdle => AgentChoice::LongestIdle,
                 ChoiceBody::LeastLoaded => AgentChoice::LeastLoaded,
                 ChoiceBody::MostSkilled => AgentChoice::MostSkilled,
                 ChoiceBody::RoundRobin => AgentChoice::RoundRobin,
+                ChoiceBody::FixedOrder => AgentChoice::FixedOrder,
+                ChoiceBody::WeightedRandom => AgentChoice::WeightedRandom,
+                ChoiceBody::FewestHandledToday => AgentChoice::FewestHandledToday,
+                ChoiceBody::LeastSlowdown => AgentChoice::LeastSlowdown,
             },
             offer_timeout_ms: from.offer_timeout_ms,
             auto_accept: from.auto_accept,
@@ -277,6 +323,7 @@ impl From<QueueBody> for QueueSettings {
             short_abandon_ms: from.short_abandon_ms,
             reopen_window_ms: from.reopen_window_ms,
             answer_target_ms: from.answer_target_ms,
+            ..Self::named("")
         }
     }
 }
@@ -357,7 +404,7 @@ impl From<&AgentSettings> for AgentBody {
                 .iter()
                 .map(|(SkillName(skill), level)| (skill.clone(), *level))
                 .collect(),
-            queues: from.queues.clone(),
+            queues: from.queues.keys().copied().collect(),
             capacity: CapacityBody {
                 total: from.capacity.total,
                 channels: channels.collect(),
@@ -375,8 +422,9 @@ impl From<AgentBody> for AgentSettings {
             let capacity = ChannelCapacity {
                 concurrent_max: body.concurrent_max,
                 cost: body.cost,
-                exclusive: body.exclusive, interruptible: false,
-};
+                exclusive: body.exclusive,
+                interruptible: false,
+            };
             (Channel(channel), capacity)
         });
         Self {
@@ -386,14 +434,16 @@ impl From<AgentBody> for AgentSettings {
                 .into_iter()
                 .map(|(skill, level)| (SkillName(skill), level))
                 .collect(),
-            queues: from.queues,
+            queues: Membership::plain(from.queues),
             capacity: Capacity {
                 total: from.capacity.total,
-                channels: channels.collect(), interruptible: 0,
-},
+                channels: channels.collect(),
+                interruptible: 0,
+            },
             may_pull: from.may_pull,
             supervisor: from.supervisor,
             lease_hold_ms: from.lease_hold_ms,
+            ..Self::default()
         }
     }
 }

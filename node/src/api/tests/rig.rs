@@ -401,15 +401,17 @@ impl Rig {
             let chat = ChannelCapacity {
                 concurrent_max: 5,
                 cost: 1,
-                exclusive: false, interruptible: false,
-};
+                exclusive: false,
+                interruptible: false,
+            };
             let settings = AgentSettings {
                 name: name.to_owned(),
-                queues: serves.then_some(QUEUE).into_iter().collect(),
+                queues: routing::settings::Membership::plain(serves.then_some(QUEUE)),
                 capacity: Capacity {
                     total: 5,
-                    channels: BTreeMap::from([(Channel("web_chat".to_owned()), chat)]), interruptible: 0,
-},
+                    channels: BTreeMap::from([(Channel("web_chat".to_owned()), chat)]),
+                    interruptible: 0,
+                },
                 supervisor: agent == SUE,
                 lease_hold_ms: 30_000,
                 ..AgentSettings::default()

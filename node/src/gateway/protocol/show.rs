@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use routing::command::{Author, Body, Principal, Reader};
+use routing::command::{Author, Body, Principal, Reader, Role, Schedule};
 use routing::event::{CloseOutcome, ConversationView, Entry, EntryKind, Phase, UnassignReason};
 use routing::ids::{AgentId, Channel, ConversationId, Epoch, Millis, QueueId, Seq};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,7 @@ impl From<&Author> for Party {
             Author::Supervisor(Principal::Agent(agent)) => Self::Agent { agent: *agent },
             Author::Supervisor(_) => Self::Supervisor,
             Author::System => Self::System,
+            Author::Participant { agent } => Self::Agent { agent: *agent },
         }
     }
 }
@@ -87,6 +88,29 @@ pub enum EntryContent {
         outcome: CloseOutcome,
     },
     Reopened,
+    Whisper {
+        agent: AgentId,
+        body: Text,
+    },
+    ParticipantJoined {
+        agent: AgentId,
+        as_role: Role,
+    },
+    ParticipantLeft {
+        agent: AgentId,
+        as_role: Role,
+    },
+    Scheduled {
+        schedule: Schedule,
+    },
+    CallbackRequested {
+        contact: String,
+    },
+    Rated {
+        rating: u8,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        comment: Option<String>,
+    },
     /// Of a later version.
     #[serde(other)]
     Unknown,
@@ -117,6 +141,26 @@ impl EntryFrame {
             EntryKind::Resumed => EntryContent::Resumed,
             EntryKind::Closed { outcome } => EntryContent::Closed { outcome: *outcome },
             EntryKind::Reopened => EntryContent::Reopened,
+            EntryKind::Whisper { agent, body } => EntryContent::Whisper {
+                agent: *agent,
+                body: body.into(),
+            },
+            EntryKind::ParticipantJoined { agent, role } => EntryContent::ParticipantJoined {
+                agent: *agent,
+                as_role: *role,
+            },
+            EntryKind::ParticipantLeft { agent, role } => EntryContent::ParticipantLeft {
+                agent: *agent,
+                as_role: *role,
+            },
+            EntryKind::Scheduled { schedule } => EntryContent::Scheduled { schedule: *schedule },
+            EntryKind::CallbackRequested { contact } => EntryContent::CallbackRequested {
+                contact: contact.clone(),
+            },
+            EntryKind::Rated { rating, comment } => EntryContent::Rated {
+                rating: *rating,
+                comment: comment.clone(),
+            },
         };
         let prev = if for_customer {
             entry.prev_for_customer

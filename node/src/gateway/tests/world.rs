@@ -99,8 +99,9 @@ impl World {
         let channel = ChannelCapacity {
             concurrent_max: 100,
             cost: 1,
-            exclusive: false, interruptible: false,
-};
+            exclusive: false,
+            interruptible: false,
+        };
         let mut commands = vec![
             Command::PutTenant { name: "test".into() },
             Command::PutQueue { queue: QUEUE, settings },
@@ -109,11 +110,12 @@ impl World {
             agent: AgentId(number),
             settings: AgentSettings {
                 name: format!("agent{number}"),
-                queues: vec![QUEUE],
+                queues: routing::settings::Membership::plain([QUEUE]),
                 capacity: Capacity {
                     total: 100,
-                    channels: [(Channel("web_chat".into()), channel.clone())].into(), interruptible: 0,
-},
+                    channels: [(Channel("web_chat".into()), channel.clone())].into(),
+                    interruptible: 0,
+                },
                 lease_hold_ms: 30_000,
                 ..AgentSettings::default()
             },

@@ -266,6 +266,8 @@ pub enum OfferOutcome {
     Withdrawn {
         why: String,
     },
+    /// R9: offered to several, and another was first.
+    TakenByAnother,
 }
 
 /// Why an agent lost a conversation.

@@ -229,6 +229,9 @@ impl Desk<'_> {
     fn offer_ended(&mut self, outcome: &OfferOutcome) {
         match outcome {
             OfferOutcome::Accepted => {}
+            OfferOutcome::TakenByAnother => {
+                self.tell(Kind::OfferEnded, format!("{} was not the first to accept", self.name));
+            }
             OfferOutcome::Declined { reason } => {
                 self.tell(Kind::OfferEnded, format!("{} declines: {reason}", self.name));
             }

@@ -162,6 +162,7 @@ fn newcomer_row(d: &mut Draft<'_>, who: &Newcomer<'_>) -> Conversation {
         resolved: false,
         customer_spoke: false,
         rare: None,
+        returns: false,
     }
 }
 

@@ -219,6 +219,8 @@ pub(crate) struct Conversation {
     /// The customer has said something since it was last assigned (R32).
     pub customer_spoke: bool,
     pub rare: Option<Box<Rare>>,
+    /// R21: paused, and goes on by itself once its owner has room.
+    pub returns: bool,
 }
 
 impl Conversation {

@@ -38,6 +38,7 @@ fn outcome(outcome: &OfferOutcome) -> String {
         OfferOutcome::Declined { reason } => format!("declined({reason})"),
         OfferOutcome::Expired => "expired".to_owned(),
         OfferOutcome::Withdrawn { why } => format!("withdrawn({why})"),
+        OfferOutcome::TakenByAnother => "taken by another".to_owned(),
     }
 }
 

@@ -1,3 +1,7 @@
+use std::collections::BTreeMap;
+
+use routing::ids::{AgentId, Epoch};
+
 use super::*;
 
 fn parse(text: &str) -> Result<FromClient, BadFrame> {

@@ -293,6 +293,13 @@ mod tests {
             rule: None,
             relaxed: 0,
             rating: None,
+            entered: None,
+            required: Vec::new(),
+            preferred: Vec::new(),
+            answered_at_ms: None,
+            ended_at_ms: None,
+            outcome: None,
+            served_ms: 0,
         }
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Author, Body, Due, Explanation, Reader, Role, Schedule, Timer};
 use crate::ids::{AgentId, CalendarId, Channel, ConversationId, CustomerId, Epoch, Millis, QueueId, Seq, TenantId};
-use crate::settings::RoutingSettings;
+use crate::settings::{Requirement, RoutingSettings};
 use crate::view::{Demand, Presence, QueueRates, QueueView, Supply};
 
 /// An event of a tenant, as `apply` gives it.
@@ -376,6 +376,20 @@ pub struct ConversationView {
     pub relaxed: u8,
     /// CSAT.
     pub rating: Option<u8>,
+    /// First queue that admitted it.
+    pub entered: Option<QueueId>,
+    /// R2: needed, as asked for at the start (relaxation aside).
+    pub required: Vec<Requirement>,
+    /// R2: wished, as asked for at the start.
+    pub preferred: Vec<Requirement>,
+    /// When it first met an agent, since it started or was reopened.
+    pub answered_at_ms: Option<Millis>,
+    /// When it was closed.
+    pub ended_at_ms: Option<Millis>,
+    /// How it ended.
+    pub outcome: Option<CloseOutcome>,
+    /// Time with agents, all assignments that are over together, wrap-up too.
+    pub served_ms: u64,
 }
 
 /// An item of an agent's own stream; `agent_seq` from 1, without gap.

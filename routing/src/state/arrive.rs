@@ -161,6 +161,11 @@ fn newcomer_row(d: &mut Draft<'_>, who: &Newcomer<'_>) -> Conversation {
         rule: who.classification.rule.as_deref().map(Arc::from),
         resolved: false,
         customer_spoke: false,
+        entered: None,
+        answered_at_ms: None,
+        ended_at_ms: None,
+        outcome: None,
+        served_ms: 0,
         rare: None,
         returns: false,
     }
@@ -215,6 +220,7 @@ pub(crate) fn join(d: &mut Draft<'_>, id: ConversationId, queue: QueueId) -> Res
         let Some(queue) = next.take() else { break };
         let row = d.conversation_mut(id)?;
         row.queue = Some(queue);
+        row.entered = row.entered.or(Some(queue));
         row.queue_since_ms = at_ms;
         row.escalated = 0;
         let length = d.base().queue_counts(queue).in_queue();

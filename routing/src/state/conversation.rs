@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Due, Explanation, Reader, Role, Schedule, Timer, Value};
-use crate::event::{ConversationView, Phase};
+use crate::event::{CloseOutcome, ConversationView, Phase};
 use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, Millis, QueueId, Seq};
 use crate::settings::Requirement;
 use crate::view::Demand;
@@ -116,6 +116,16 @@ impl Stage {
         }
     }
 
+    /// When its present assignment began.
+    pub fn assigned_at_ms(&self) -> Option<Millis> {
+        match *self {
+            Self::Assigned { assigned_at_ms, .. }
+            | Self::Paused { assigned_at_ms, .. }
+            | Self::WrapUp { assigned_at_ms, .. } => Some(assigned_at_ms),
+            _ => None,
+        }
+    }
+
     pub fn deadline_ms(&self) -> Option<Millis> {
         match *self {
             Self::Offered { deadline_ms, .. } | Self::WrapUp { deadline_ms, .. } => Some(deadline_ms),
@@ -218,6 +228,14 @@ pub(crate) struct Conversation {
     pub resolved: bool,
     /// The customer has said something since it was last assigned (R32).
     pub customer_spoke: bool,
+    /// First queue that admitted it.
+    pub entered: Option<QueueId>,
+    /// First assignment since it started, or was reopened.
+    pub answered_at_ms: Option<Millis>,
+    pub ended_at_ms: Option<Millis>,
+    pub outcome: Option<CloseOutcome>,
+    /// With agents, all assignments together, wrap-up too.
+    pub served_ms: u64,
     pub rare: Option<Box<Rare>>,
     /// R21: paused, and goes on by itself once its owner has room.
     pub returns: bool,
@@ -378,6 +396,13 @@ impl Conversation {
             rule: self.rule.as_deref().map(str::to_owned),
             relaxed: self.relaxed,
             rating: self.rare.as_ref().and_then(|rare| rare.rating),
+            entered: self.entered,
+            required: self.asked_required.to_vec(),
+            preferred: self.asked_preferred.to_vec(),
+            answered_at_ms: self.answered_at_ms,
+            ended_at_ms: self.ended_at_ms,
+            outcome: self.outcome,
+            served_ms: self.served_ms,
         }
     }
 

@@ -236,7 +236,13 @@ impl<'a> Draft<'a> {
 
     /// The only way from one stage to another: moves the load, and clears the alarms that do not belong there.
     pub fn enter(&mut self, id: ConversationId, stage: Stage) -> Result<&mut Conversation, Rejection> {
+        let at_ms = self.at_ms;
         self.occupying(id, |row| {
+            if let Some(since_ms) = row.stage.assigned_at_ms()
+                && stage.assigned_at_ms() != Some(since_ms)
+            {
+                row.served_ms = row.served_ms.saturating_add(at_ms.saturating_sub(since_ms));
+            }
             row.stage = stage;
             row.alarms.retain(|(alarm, _)| stage.keeps(*alarm));
             if !stage.keeps(Alarm::OfferDeadline) {

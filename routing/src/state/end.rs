@@ -191,7 +191,11 @@ fn announce_close(d: &mut Draft<'_>, id: ConversationId, outcome: CloseOutcome) 
         outcome,
         waited_ms,
     });
-    d.conversation_mut(id)?.awaiting_reply = false;
+    let at_ms = d.at_ms;
+    let row = d.conversation_mut(id)?;
+    row.awaiting_reply = false;
+    row.ended_at_ms = Some(at_ms);
+    row.outcome = Some(outcome);
     Ok(())
 }
 
@@ -349,6 +353,9 @@ pub(crate) fn reopen(d: &mut Draft<'_>, id: ConversationId, by: &Author) -> Resu
     row.arrival = arrival;
     row.waiting_since_ms = at_ms;
     row.answered = false;
+    row.answered_at_ms = None;
+    row.ended_at_ms = None;
+    row.outcome = None;
     row.disposition = None;
     if *by == Author::Customer {
         row.left_at_ms = None;

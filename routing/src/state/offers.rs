@@ -141,6 +141,7 @@ pub(crate) fn assign(d: &mut Draft<'_>, id: ConversationId, agent: AgentId) -> R
     let first = !row.answered;
     let waited_ms = at_ms.saturating_sub(if first { row.since_ms } else { row.waiting_since_ms });
     row.answered = true;
+    row.answered_at_ms = row.answered_at_ms.or(Some(at_ms));
     row.last_agent = Some(agent);
     let (epoch, channel, customer) = (row.epoch, Channel::clone(&row.channel), (*row.customer).clone());
     let (awaiting, queue) = (row.awaiting_reply, row.queue);

@@ -12,6 +12,7 @@
 
 mod bits;
 mod choice;
+mod cross;
 mod explain;
 mod figures;
 mod hashing;
@@ -155,13 +156,16 @@ impl QueueManager {
             mut supplies,
             mut demands,
             timers,
-            routing: _,
-            rates: _,
+            routing,
+            mut rates,
         } = views;
+        manager.index.put_routing(&routing);
         queues.sort_by_key(|view| view.queue);
         supplies.sort_by_key(|supply| supply.agent);
         demands.sort_by_key(|demand| demand.conversation);
+        rates.sort_by_key(|rates| rates.queue);
         queues.iter().for_each(|view| manager.index.put_queue(view));
+        rates.iter().for_each(|rates| manager.index.put_rates(rates));
         supplies
             .iter()
             .for_each(|supply| manager.index.put_supply(supply, 0, std::iter::empty));
@@ -203,6 +207,8 @@ impl QueueManager {
             }
             Event::Queue(view) => self.index.put_queue(view),
             Event::QueueEnded { queue } => self.index.end_queue(*queue),
+            Event::Routing(settings) => self.index.put_routing(settings),
+            Event::Rates(rates) => self.index.put_rates(rates),
             Event::TimerSet(due) => self.timers.set(*due),
             Event::TimerCleared { timer } => self.timers.clear(*timer),
             // These two say that an offer landed.
@@ -357,7 +363,7 @@ impl QueueManager {
 
     /// R39: why a conversation still waits, and why `agent` does not get it; `None` when it does not wait.
     pub fn explain(&self, conversation: ConversationId, agent: Option<AgentId>) -> Option<WhyNot> {
-        self.index.why_not(conversation, agent)
+        self.index.why_not(conversation, agent, self.now_ms)
     }
 
     /// For the metrics: a pass over agents and waiting conversations, for every few seconds, not for every event.

@@ -12,14 +12,23 @@ use proptest::prelude::*;
 use routing::command::{Command, Due, Timer};
 use routing::event::{AgentItem, AgentItemKind, Event};
 use routing::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId, SkillName};
+use routing::limits::PRIORITIES;
 use routing::queue_manager::{DecisionId, QueueManager, Settled};
 use routing::rejection::Rejection;
 use routing::settings::{
-    AgentChoice, AgentSettings, Capacity, ChannelCapacity, Membership, Order, QueueSettings, Requirement,
+    AgentChoice, AgentSettings, Capacity, ChannelCapacity, CrossQueue, CrossQueueTerms, Membership, Order,
+    QueueSettings, Requirement, RoutingSettings,
 };
-use routing::view::{Demand, Presence, QueueView, Supply, Views};
+use routing::view::{Demand, Presence, QueueRates, QueueView, Supply, Views};
 
 const CHANNELS: [&str; 3] = ["chat", "email", "voice"];
+const CHOICES: [AgentChoice; 5] = [
+    AgentChoice::LongestIdle,
+    AgentChoice::LeastLoaded,
+    AgentChoice::MostSkilled,
+    AgentChoice::RoundRobin,
+    AgentChoice::FixedOrder,
+];
 const SKILLS: [&str; 2] = ["billing", "ja"];
 
 #[derive(Clone, Debug)]
@@ -39,7 +48,8 @@ struct DemandShape {
 #[derive(Clone, Debug)]
 struct AgentShape {
     skills: BTreeMap<u8, u8>,
-    queues: BTreeSet<u8>,
+    /// Tier, position, weight by queue.
+    queues: BTreeMap<u8, (u8, u8, u8)>,
     total: u8,
     channels: BTreeMap<u8, (u8, u8, bool)>,
 }
@@ -53,7 +63,10 @@ enum Step {
     /// One conversation of the channel is over.
     Finish(u8, u8),
     AgentEnds(u8),
-    Queue(u8, u8, u8),
+    /// Order, choice, terms, target.
+    Queue(u8, u8, u8, (u8, u8)),
+    Routing(u8),
+    Rates(u8, u8),
     /// The log takes this decision in flight, or loses it.
     Commit(u8, bool),
     Hear(u8),
@@ -92,7 +105,7 @@ fn demand() -> impl Strategy<Value = DemandShape> {
 fn agent() -> impl Strategy<Value = AgentShape> {
     (
         prop::collection::btree_map(0..2u8, 1..4u8, 0..3),
-        prop::collection::btree_set(0..3u8, 1..4),
+        prop::collection::btree_map(0..3u8, (0..2u8, 0..3u8, 1..4u8), 1..4),
         0..8u8,
         prop::collection::btree_map(0..3u8, (1..4u8, 0..3u8, prop::bool::weighted(0.2)), 1..4),
     )
@@ -112,7 +125,10 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..6u8, 0..8u8).prop_map(|(id, presence)| Step::Presence(id, presence)),
         6 => (0..6u8, 0..3u8).prop_map(|(id, channel)| Step::Finish(id, channel)),
         1 => (0..6u8).prop_map(Step::AgentEnds),
-        2 => (0..3u8, 0..4u8, 0..4u8).prop_map(|(id, order, choice)| Step::Queue(id, order, choice)),
+        2 => (0..3u8, 0..8u8, 0..CHOICES.len() as u8, (1..4u8, 1..4u8))
+            .prop_map(|(id, order, choice, terms)| Step::Queue(id, order, choice, terms)),
+        1 => (0..7u8).prop_map(Step::Routing),
+        1 => (0..3u8, 0..4u8).prop_map(|(id, handle)| Step::Rates(id, handle)),
         8 => (any::<u8>(), prop::bool::weighted(0.9)).prop_map(|(at, taken)| Step::Commit(at, taken)),
         6 => (1..12u8).prop_map(Step::Hear),
         6 => any::<u8>().prop_map(Step::Settle),
@@ -160,7 +176,16 @@ impl AgentShape {
                 .iter()
                 .map(|(&s, &l)| (SkillName(SKILLS[usize::from(s)].into()), l))
                 .collect(),
-            queues: Membership::plain(self.queues.iter().map(|&q| QueueId(id(q)))),
+            queues: (self.queues.iter())
+                .map(|(&queue, &(tier, position, weight))| {
+                    let membership = Membership {
+                        tier,
+                        position: position.into(),
+                        weight: weight.into(),
+                    };
+                    (QueueId(id(queue)), membership)
+                })
+                .collect(),
             capacity: Capacity {
                 total: self.total.into(),
                 channels: channels.collect(),
@@ -168,6 +193,27 @@ impl AgentShape {
             },
             ..AgentSettings::default()
         })
+    }
+}
+
+fn order_of(n: u8) -> Order {
+    let by_priority = |base: u32, step: u32| std::array::from_fn(|priority| base + step * priority as u32);
+    match n {
+        0 | 1 => Order::StrictPriority,
+        2 => Order::LinearAgeing { step_ms: 3 },
+        3 => Order::LinearAgeing { step_ms: 20 },
+        4 => Order::AccumulatingPriority {
+            rates: by_priority(1_000, 3),
+        },
+        5 => Order::AccumulatingPriority {
+            rates: by_priority(0, 1),
+        },
+        6 => Order::EarliestDeadline {
+            targets_ms: by_priority(0, 3).map(u64::from),
+        },
+        _ => Order::EarliestDeadline {
+            targets_ms: [0; PRIORITIES],
+        },
     }
 }
 
@@ -212,7 +258,7 @@ impl World {
             now_ms: 1_000,
         };
         for queue in 0..3 {
-            world.step(&Step::Queue(queue, 0, queue));
+            world.step(&Step::Queue(queue, 0, queue, (1, 3)));
         }
         world
     }
@@ -324,20 +370,41 @@ impl World {
                     self.commit(vec![Event::SupplyEnded { agent }]);
                 }
             }
-            Step::Queue(n, order, choice) => {
+            Step::Routing(policy) => {
+                let settings = RoutingSettings {
+                    cross_queue: [
+                        CrossQueue::PriorityThenAge,
+                        CrossQueue::StrictRank,
+                        CrossQueue::Weighted,
+                        CrossQueue::LongestWait,
+                        CrossQueue::EarliestDeadline,
+                        CrossQueue::FixedQueueRatio,
+                        CrossQueue::GeneralisedCmu,
+                    ][usize::from(*policy)],
+                    ..RoutingSettings::default()
+                };
+                self.commit(vec![Event::Routing(Arc::new(settings))]);
+            }
+            Step::Rates(n, handle) => {
+                let rates = QueueRates {
+                    queue: QueueId(id(*n)),
+                    handle_ms: u64::from(*handle) * 50,
+                    ..QueueRates::default()
+                };
+                self.commit(vec![Event::Rates(rates)]);
+            }
+            Step::Queue(n, order, choice, (term, target)) => {
                 let queue = QueueId(id(*n));
                 let mut settings = QueueSettings::named("q");
-                settings.order = match order {
-                    0 | 1 => Order::StrictPriority,
-                    2 => Order::LinearAgeing { step_ms: 3 },
-                    _ => Order::LinearAgeing { step_ms: 20 },
+                settings.order = order_of(*order);
+                settings.choice = CHOICES[usize::from(*choice)];
+                settings.answer_target_ms = u64::from(*target) * 10;
+                settings.cross_queue = CrossQueueTerms {
+                    weight: (*term).into(),
+                    rank: term % 3,
+                    ratio: (*term).into(),
+                    cost: (*term).into(),
                 };
-                settings.choice = [
-                    AgentChoice::LongestIdle,
-                    AgentChoice::LeastLoaded,
-                    AgentChoice::MostSkilled,
-                    AgentChoice::RoundRobin,
-                ][usize::from(*choice)];
                 let view = QueueView {
                     queue,
                     settings: Arc::new(settings),
@@ -458,6 +525,7 @@ impl World {
     fn decide(&mut self, limit: usize) {
         self.settled.retain(|flight| !flight.landed);
         self.heard.reserved = self.reservations();
+        self.heard.now_ms = self.now_ms;
         let decisions = self.manager.decide(self.now_ms, limit);
         for decision in &decisions {
             let Command::Offer {
@@ -502,7 +570,8 @@ impl World {
             supplies: self.heard.supplies.values().rev().cloned().collect(),
             demands: self.heard.demands.values().cloned().collect(),
             timers: Vec::new(),
-            ..Views::default()
+            routing: Arc::new(self.heard.routing.clone()),
+            rates: self.heard.rates.values().copied().collect(),
         };
         assert_eq!(self.manager.picture(), QueueManager::new(views).picture());
         self.explanations();
@@ -557,6 +626,8 @@ fn learn(views: &mut Naive, event: &Event) {
         Event::Queue(view) => {
             views.queues.insert(view.queue, view.clone());
         }
+        Event::Routing(settings) => views.routing = (**settings).clone(),
+        Event::Rates(rates) => _ = views.rates.insert(rates.queue, *rates),
         _ => {}
     }
 }
@@ -616,7 +687,7 @@ fn what_the_state_refuses_without_a_word_rests_longer_each_time() {
     let mut world = World::new();
     let shape = AgentShape {
         skills: BTreeMap::new(),
-        queues: [0].into(),
+        queues: [(0, (0, 0, 1))].into(),
         total: 3,
         channels: [(0, (3, 1, false))].into(),
     };

@@ -5,14 +5,15 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::bits::Members;
-use super::index::{Index, SharedChannel};
-use super::order::OrderKey;
+use super::cross::{self, Claim, Totals};
+use super::index::{Index, Queue, SharedChannel};
+use super::order::{self, OrderKey, Standing};
 use super::slab::NONE;
 use super::waiting::{Class, Spec};
 use crate::command::Explanation;
 use crate::ids::{AgentId, ConversationId, Millis};
 use crate::limits::EXPLAINED_CANDIDATES;
-use crate::settings::AgentChoice;
+use crate::settings::{AgentChoice, CrossQueue};
 
 /// A conversation and who should get it; both are reserved.
 #[derive(Clone, Debug)]
@@ -61,10 +62,11 @@ impl Rank {
             AgentChoice::LeastLoaded => 1_000_000 - 1_000_000 * self.part.min(self.whole) / self.whole,
             AgentChoice::MostSkilled => SCORE_MAX - self.part,
             AgentChoice::RoundRobin => 1 - self.part.min(1),
-            AgentChoice::FixedOrder
-            | AgentChoice::WeightedRandom
-            | AgentChoice::FewestHandledToday
-            | AgentChoice::LeastSlowdown => SCORE_MAX - self.part.min(SCORE_MAX),
+            // How far from the front.
+            AgentChoice::FixedOrder => return -(i64::try_from(self.part).unwrap_or(i64::MAX)),
+            AgentChoice::WeightedRandom | AgentChoice::FewestHandledToday | AgentChoice::LeastSlowdown => {
+                SCORE_MAX - self.part.min(SCORE_MAX)
+            }
         };
         i64::try_from(score).unwrap_or(i64::MAX)
     }
@@ -114,7 +116,7 @@ impl Index {
     /// The next conversation in the order that somebody free may take, and the best for it; `None` once there is none.
     pub(super) fn next_choice(&mut self, now_ms: Millis, explained: bool) -> Option<Choice> {
         loop {
-            let Some(class) = self.first_class() else {
+            let Some(class) = self.first_class(now_ms) else {
                 for bits in [
                     &mut self.fresh_pools,
                     &mut self.fresh_classes,
@@ -142,17 +144,19 @@ impl Index {
 
     /// The class whose head is the first in the order, among those that may have somebody free. (It may turn out to have nobody:
     /// then the next call gives another.)
-    fn first_class(&mut self) -> Option<u32> {
+    fn first_class(&mut self, now_ms: Millis) -> Option<u32> {
         let mut first = (OrderKey::LAST, NONE);
-        self.ageing_queues.clear();
+        self.queues_apart.clear();
+        let all_apart = self.cross != CrossQueue::PriorityThenAge;
         for word in 0..self.nonempty.word_count() {
             let hopeful = (self.reach.word(word) | self.fresh_classes.word(word))
                 & self.nonempty.word(word)
                 & !self.stuck.word(word);
-            let (base, ageing) = (word as u32 * 64, self.ageing.word(word));
-            if hopeful & !ageing != 0 && self.heads.bound(word) < first.0 {
+            let apart = if all_apart { u64::MAX } else { self.apart.word(word) };
+            let base = word as u32 * 64;
+            if hopeful & !apart != 0 && self.heads.bound(word) < first.0 {
                 for class in (Members {
-                    bits: hopeful & !ageing,
+                    bits: hopeful & !apart,
                     base,
                 }) {
                     let head = self.heads.get(class);
@@ -162,40 +166,53 @@ impl Index {
                 }
             }
             for class in (Members {
-                bits: hopeful & ageing,
+                bits: hopeful & apart,
                 base,
             }) {
-                let (head, queue) = (self.heads.get(class), self.queue_of_class[class as usize]);
+                let queue = self.queue_of_class[class as usize];
+                let standing = (self.heads.get(class)).standing(&self.queues[queue as usize].order, now_ms);
                 let first_of_queue = &mut self.firsts[queue as usize];
                 if first_of_queue.1 == NONE {
-                    self.ageing_queues.push(queue);
+                    self.queues_apart.push(queue);
                 }
-                if head < first_of_queue.0 {
-                    *first_of_queue = (head, class);
+                if standing < first_of_queue.0 {
+                    *first_of_queue = (standing, class);
                 }
             }
         }
-        self.first_with_ageing(first)
+        self.first_among_queues(first, now_ms)
     }
 
-    /// Keys of strict priority are the same within and across queues; an ageing queue sends only its own first, and one that nobody
-    /// is free for must not stand before the next of its queue: it is given, to be found out.
-    fn first_with_ageing(&mut self, mut first: (OrderKey, u32)) -> Option<u32> {
-        let mut hopeless = None;
-        for &queue in &self.ageing_queues {
-            let (_, class) = std::mem::replace(&mut self.firsts[queue as usize], (OrderKey::LAST, NONE));
+    /// Keys of strict priority are the same within and across queues, and across queues is how they are compared unless the tenant
+    /// wants another policy. A queue apart sends only its own first, and one that nobody is free for must not stand before the
+    /// next of its queue: it is given, to be found out.
+    fn first_among_queues(&mut self, common: (OrderKey, u32), now_ms: Millis) -> Option<u32> {
+        let (mut hopeless, mut first) = (None, None);
+        let mut class_of_first = common.1;
+        let totals = self.totals();
+        if common.1 != NONE {
+            first = self.claim_of(common.1, &totals, now_ms);
+        }
+        for &queue in &self.queues_apart {
+            let (_, class) = std::mem::replace(&mut self.firsts[queue as usize], (Standing::LAST, NONE));
             if !self.has_somebody(class) {
                 hopeless = Some(class);
-            }
-            let Some((_, slot)) = self.classes[class].order.first() else {
                 continue;
-            };
-            let key = OrderKey::across(&self.waiting[*slot].place());
-            if key < first.0 {
-                first = (key, class);
+            }
+            let claim = self.claim_of(class, &totals, now_ms);
+            if let Some(claim) = claim
+                && first.as_ref().is_none_or(|first| claim.is_before(first))
+            {
+                (first, class_of_first) = (Some(claim), class);
             }
         }
-        hopeless.or((first.1 != NONE).then_some(first.1))
+        hopeless.or((class_of_first != NONE).then_some(class_of_first))
+    }
+
+    fn claim_of(&self, class: u32, totals: &Totals, now_ms: Millis) -> Option<Claim> {
+        let (_, slot) = self.classes[class].order.first()?;
+        let queue = &self.queues[self.queue_of_class[class as usize] as usize];
+        Some(self.claim(queue, &self.waiting[*slot].place(), totals, now_ms))
     }
 
     fn has_somebody(&self, handle: u32) -> bool {
@@ -221,11 +238,17 @@ impl Index {
         let queue = &self.queues[spec.key.queue as usize];
         match queue.choice {
             AgentChoice::LongestIdle
-            | AgentChoice::FixedOrder
             | AgentChoice::WeightedRandom
             | AgentChoice::FewestHandledToday
-            | AgentChoice::LeastSlowdown => self.by_idle(class, spec, best, false),
-            AgentChoice::MostSkilled => self.by_idle(class, spec, best, true),
+            | AgentChoice::LeastSlowdown => self.by_idle(class, spec, best, |_| 0),
+            AgentChoice::MostSkilled => {
+                self.by_idle(class, spec, best, |profile| SCORE_MAX - u64::from(spec.score(profile)))
+            }
+            AgentChoice::FixedOrder => self.by_idle(class, spec, best, |profile| {
+                self.profiles[profile]
+                    .membership(queue.id)
+                    .map_or(u64::MAX, |m| u64::from(m.tier) << 16 | u64::from(m.position))
+            }),
             AgentChoice::LeastLoaded => self.by_load(class, spec, best),
             AgentChoice::RoundRobin => self.by_turn(class, spec, queue.last_turn, best),
         }
@@ -248,14 +271,11 @@ impl Index {
         })
     }
 
-    fn by_idle(&self, class: &Class, spec: &Spec, best: &mut Best, by_skill: bool) {
+    /// By what is the same for all agents of a profile, then the longest idle.
+    fn by_idle(&self, class: &Class, spec: &Spec, best: &mut Best, part: impl Fn(u32) -> u64) {
         for pool in spec.row.iter_both(&self.free_pools) {
             let pool = &self.pools[pool];
-            let part = if by_skill {
-                SCORE_MAX - u64::from(spec.score(pool.profile))
-            } else {
-                0
-            };
+            let part = part(pool.profile);
             for &(idle_since_ms, id, agent) in &pool.by_idle {
                 if !class.excludes(id)
                     && !best.offer(Rank {
@@ -345,17 +365,14 @@ impl Index {
                         .iter()
                         .map(|r| (r.id, r.score(queue.choice, now_ms)))
                         .collect(),
-                    tie_break: if class.key.only.is_some() {
-                        "preferred agent"
-                    } else {
-                        words(queue.choice)
-                    }
-                    .to_owned(),
+                    tie_break: self.words(class, queue),
                     ..Explanation::default()
                 }
             }
         };
         let channel = Arc::clone(&spec.key.channel);
+        self.charge(queue_handle as u32, self.waiting[slot].expedited);
+        let class = &self.classes[handle];
         if class.key.only.is_none() {
             self.queues[queue_handle].last_turn = Some(rank.id);
         }
@@ -370,6 +387,25 @@ impl Index {
             channel,
             explanation,
         })
+    }
+
+    /// What decided, in words: among queues, within the queue, among agents.
+    fn words(&self, class: &Class, queue: &Queue) -> String {
+        let among_agents = if class.key.only.is_some() {
+            "preferred agent"
+        } else {
+            words(queue.choice)
+        };
+        let mut all = String::new();
+        for before in [cross::words(self.cross), order::words(&queue.order)]
+            .into_iter()
+            .flatten()
+        {
+            all.push_str(before);
+            all.push_str("; ");
+        }
+        all.push_str(among_agents);
+        all
     }
 
     /// After some classes were found to have nobody: what else the pools that ran empty have taken with them.

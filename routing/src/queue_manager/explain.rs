@@ -4,7 +4,7 @@ use super::index::{Fails, Index};
 use super::supply::PresenceKind;
 use super::waiting::{Class, Spec};
 use super::{AgentWhyNot, WhyNot};
-use crate::ids::{AgentId, ConversationId};
+use crate::ids::{AgentId, ConversationId, Millis};
 use crate::limits::REQUIREMENTS_MAX;
 
 /// Members of a queue by the first predicate that removes them, in the order of [`Counts::removed`].
@@ -79,7 +79,12 @@ impl Index {
         counts
     }
 
-    pub(super) fn why_not(&self, conversation: ConversationId, agent: Option<AgentId>) -> Option<WhyNot> {
+    pub(super) fn why_not(
+        &self,
+        conversation: ConversationId,
+        agent: Option<AgentId>,
+        now_ms: Millis,
+    ) -> Option<WhyNot> {
         let &slot = self.waiting_of.get(&conversation)?;
         let waiting = &self.waiting[slot];
         let class = &self.classes[waiting.class];
@@ -95,7 +100,7 @@ impl Index {
             conversation,
             queue: queue.id,
             policy_version: queue.version,
-            ahead: self.ahead(slot),
+            ahead: self.ahead(slot, now_ms),
             withheld: withheld
                 .into_iter()
                 .filter_map(|(is, name)| is.then_some(name))
@@ -111,18 +116,19 @@ impl Index {
     }
 
     /// How many of its queue are before it. Asked for by people, one at a time: it looks at all that wait in the queue.
-    fn ahead(&self, slot: u32) -> u64 {
+    fn ahead(&self, slot: u32, now_ms: Millis) -> u64 {
         use super::order::OrderKey;
         let waiting = &self.waiting[slot];
         let queue = &self.queues[self.specs[self.classes[waiting.class].key.spec].key.queue as usize];
-        let key = OrderKey::within(&queue.order, &waiting.place());
+        let standing = |key: OrderKey| key.standing(&queue.order, now_ms);
+        let mine = standing(OrderKey::within(&queue.order, &waiting.place()));
         let classes = queue.specs.iter().flat_map(|&spec| &self.specs[spec].classes);
         classes
             .map(|&class| {
                 self.classes[class]
                     .order
                     .iter()
-                    .take_while(|(other, _)| *other < key)
+                    .take_while(|(other, _)| standing(*other) < mine)
                     .count() as u64
             })
             .sum()

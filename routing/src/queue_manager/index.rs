@@ -13,19 +13,19 @@
 //! 3. Once [`Index::next_choice`] has said `None`, no conversation in any order has an agent who is free for it. Only what
 //!    arrives (`fresh_classes`) or becomes free (`fresh_pools`) after that can change it, and only that is looked at.
 //! 4. The choice made is the first of the naive order: for each queue its first conversation that somebody free may take,
-//!    among those heads the first by (expedited, priority, age), and for it the first agent by the queue's choice.
+//!    among those heads the first by the tenant's policy (`cross.rs`), and for it the first agent by the queue's choice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::bits::BitSet;
 use super::hashing::IdMap;
-use super::order::OrderKey;
+use super::order::{self, OrderKey, Standing};
 use super::slab::{NONE, Slab};
 use super::supply::{Agent, Pool, Profile, ProfileKey};
 use super::waiting::{Class, ClassKey, Spec, SpecKey, Waiting};
-use crate::ids::{AgentId, ConversationId, QueueId};
-use crate::settings::{AgentChoice, Order};
+use crate::ids::{AgentId, ConversationId, Millis, QueueId};
+use crate::settings::{AgentChoice, CrossQueue, CrossQueueTerms, Order};
 use crate::view::QueueView;
 
 /// A queue, as matching sees it.
@@ -34,11 +34,20 @@ pub(super) struct Queue {
     pub(super) id: QueueId,
     /// Told, and not ended.
     pub(super) known: bool,
+    /// Targets resolved.
     pub(super) order: Order,
     pub(super) choice: AgentChoice,
+    pub(super) terms: CrossQueueTerms,
+    pub(super) answer_target_ms: Millis,
+    /// As observed; 0: not.
+    pub(super) handle_ms: Millis,
     pub(super) version: u64,
     /// Round robin: who had the last turn. Soft: a new leader's queue manager begins with the first.
     pub(super) last_turn: Option<AgentId>,
+    /// Stride scheduling: where its next turn begins. Soft, too.
+    pub(super) pass: u128,
+    /// Conversations that may be offered.
+    pub(super) listed: u32,
     pub(super) profiles: BTreeSet<u32>,
     pub(super) specs: BTreeSet<u32>,
 }
@@ -66,7 +75,11 @@ pub(super) struct Index {
     /// Classes whose order is not empty.
     pub(super) nonempty: BitSet,
     /// Classes of queues whose order is not comparable with other queues'.
-    pub(super) ageing: BitSet,
+    pub(super) apart: BitSet,
+    /// R15.
+    pub(super) cross: CrossQueue,
+    /// Stride scheduling: where the last turn began.
+    pub(super) pass: u128,
 
     pub(super) agents: Slab<Agent>,
     pub(super) agent_of: IdMap<AgentId, u32>,
@@ -88,9 +101,10 @@ pub(super) struct Index {
     pub(super) stuck: BitSet,
     /// Classes found so since `reach` was computed.
     pub(super) misses: u32,
-    /// By queue: the first class of an ageing one, while a first class is looked for.
-    pub(super) firsts: Vec<(OrderKey, u32)>,
-    pub(super) ageing_queues: Vec<u32>,
+    /// By queue: its first class, while a first class of all is looked for.
+    pub(super) firsts: Vec<(Standing, u32)>,
+    /// Queues that have one.
+    pub(super) queues_apart: Vec<u32>,
 }
 
 impl Index {
@@ -105,12 +119,17 @@ impl Index {
             known: false,
             order: Order::default(),
             choice: AgentChoice::default(),
+            terms: CrossQueueTerms::default(),
+            answer_target_ms: 0,
+            handle_ms: 0,
             version: 0,
             last_turn: None,
+            pass: 0,
+            listed: 0,
             profiles: BTreeSet::new(),
             specs: BTreeSet::new(),
         });
-        self.firsts.push((OrderKey::LAST, NONE));
+        self.firsts.push((Standing::LAST, NONE));
         self.queue_of.insert(id, queue);
         queue
     }
@@ -118,17 +137,16 @@ impl Index {
     /// A queue is new or changed: its classes are put in the new order, its pools get the orders that its choice needs.
     pub(super) fn put_queue(&mut self, view: &QueueView) {
         let handle = self.queue(view.queue);
+        let order = order::resolved(&view.settings);
         let queue = &mut self.queues[handle as usize];
         queue.known = true;
         queue.version = view.version;
-        let reordered = queue.order != view.settings.order;
+        queue.terms = view.settings.cross_queue;
+        queue.answer_target_ms = view.settings.answer_target_ms;
         let rechosen = queue.choice != view.settings.choice;
-        queue.order = view.settings.order.clone();
         queue.choice = view.settings.choice;
-        if reordered {
-            let specs = queue.specs.iter();
-            let classes: Vec<u32> = specs.flat_map(|&spec| &self.specs[spec].classes).copied().collect();
-            classes.into_iter().for_each(|class| self.reorder_class(class));
+        if queue.order != order {
+            self.put_order(handle, order);
         }
         if rechosen {
             let profiles: Vec<u32> = self.queues[handle as usize].profiles.iter().copied().collect();
@@ -136,6 +154,22 @@ impl Index {
                 self.reorder_pools(profile);
             }
         }
+    }
+
+    fn put_order(&mut self, handle: u32, order: Order) {
+        let queue = &self.queues[handle as usize];
+        let other_bands = order::band(&queue.order, 0) != order::band(&order, 0);
+        let moved = if other_bands {
+            self.leave_bands(handle)
+        } else {
+            Vec::new()
+        };
+        let queue = &mut self.queues[handle as usize];
+        queue.order = order;
+        let specs = queue.specs.iter();
+        let classes: Vec<u32> = specs.flat_map(|&spec| &self.specs[spec].classes).copied().collect();
+        classes.into_iter().for_each(|class| self.reorder_class(class));
+        self.join_bands(moved);
     }
 
     pub(super) fn end_queue(&mut self, id: QueueId) {
@@ -201,13 +235,14 @@ impl Index {
             }
             serving.sort();
             lines.push(format!(
-                "class {} {:?} {:?} {:?} only {:?} excluded {:?}: {} members {order:?} served by {serving:?}",
+                "class {} {:?} {:?} {:?} only {:?} excluded {:?} band {:?}: {} members {order:?} served by {serving:?}",
                 queue.id,
                 spec.key.channel,
                 spec.key.required,
                 spec.key.preferred,
                 class.key.only,
                 class.key.excluded,
+                class.key.band,
                 class.members
             ));
         }
@@ -229,10 +264,18 @@ impl Index {
         }
         for queue in self.queues.iter().filter(|queue| queue.known) {
             lines.push(format!(
-                "queue {} {:?} {:?} {}",
-                queue.id, queue.order, queue.choice, queue.version
+                "queue {} {:?} {:?} {} {:?} {} {} {}",
+                queue.id,
+                queue.order,
+                queue.choice,
+                queue.version,
+                queue.terms,
+                queue.answer_target_ms,
+                queue.handle_ms,
+                queue.listed
             ));
         }
+        lines.push(format!("{:?} across queues", self.cross));
         lines.sort();
         lines.iter().fold(String::new(), |mut all, line| {
             let _ = writeln!(all, "{line}");

@@ -1,8 +1,13 @@
-//! The order of a queue (R11, R12, R16) as a key that never changes while a conversation waits: the smaller goes first.
+//! The order of a queue (R11–R14, R16).
+//!
+//! Strict priority, linear ageing and deadlines give a key that never changes while a conversation waits: the smaller goes first.
+//! Accumulated priority does change, but only between priorities: within one, the older has more credit for ever. So classes of
+//! such a queue are of one priority each ([`band`]), are kept by age, and only their heads are compared at the moment of a decision
+//! ([`OrderKey::standing`]).
 
 use crate::ids::Millis;
-use crate::limits::PRIORITY_MAX;
-use crate::settings::Order;
+use crate::limits::{PRIORITIES, PRIORITY_MAX};
+use crate::settings::{Order, QueueSettings};
 
 /// What of a conversation decides its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +37,15 @@ impl OrderKey {
         arrival: u64::MAX,
     };
 
-    /// The place in a queue of this order.
+    /// The place in a class of a queue of this order, targets [resolved].
     pub(super) fn within(order: &Order, place: &Place) -> Self {
         let below = u64::from(PRIORITY_MAX.saturating_sub(place.priority));
         let rank = match order {
             _ if place.expedited => 0,
-            Order::StrictPriority | Order::AccumulatingPriority { .. } | Order::EarliestDeadline { .. } => {
-                ORDINARY | below
+            Order::StrictPriority | Order::AccumulatingPriority { .. } => ORDINARY | below,
+            Order::EarliestDeadline { targets_ms } => {
+                let target_ms = targets_ms[usize::from(place.priority.min(PRIORITY_MAX))];
+                ORDINARY | place.since_ms.saturating_add(target_ms).min(ORDINARY - 1)
             }
             // since − priority × step, shifted by the highest priority so that it stays positive.
             Order::LinearAgeing { step_ms } => {
@@ -59,6 +66,75 @@ impl OrderKey {
     /// The place among the heads of several queues that one agent serves, whatever their orders: expedited, priority, age.
     pub(super) fn across(place: &Place) -> Self {
         Self::within(&Order::StrictPriority, place)
+    }
+
+    /// The place in the whole queue, now.
+    pub(super) fn standing(self, order: &Order, now_ms: Millis) -> Standing {
+        let rank = match order {
+            Order::AccumulatingPriority { rates } if self.rank != 0 => {
+                // Its classes' keys are those of strict priority.
+                let priority = u64::from(PRIORITY_MAX).saturating_sub(self.rank & (ORDINARY - 1));
+                let rate = rates.get(priority as usize).copied().unwrap_or(0);
+                let credit = u128::from(rate) * u128::from(now_ms.saturating_sub(self.since_ms));
+                u128::MAX - 1 - credit
+            }
+            _ => u128::from(self.rank),
+        };
+        Standing {
+            rank,
+            since_ms: self.since_ms,
+            arrival: self.arrival,
+        }
+    }
+}
+
+/// A place in the whole queue at one moment: the smaller goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Standing {
+    rank: u128,
+    since_ms: Millis,
+    arrival: u64,
+}
+
+impl Standing {
+    /// After everything.
+    pub(super) const LAST: Self = Self {
+        rank: u128::MAX,
+        since_ms: u64::MAX,
+        arrival: u64::MAX,
+    };
+}
+
+/// The queue's order with its target in place of those that it leaves out.
+pub(super) fn resolved(settings: &QueueSettings) -> Order {
+    match &settings.order {
+        Order::EarliestDeadline { targets_ms } => {
+            let mut targets_ms: [u64; PRIORITIES] = *targets_ms;
+            for target_ms in targets_ms.iter_mut().filter(|target_ms| **target_ms == 0) {
+                *target_ms = settings.answer_target_ms;
+            }
+            Order::EarliestDeadline { targets_ms }
+        }
+        other => other.clone(),
+    }
+}
+
+/// What of a conversation's place decides its class: its priority, where that decides how its place changes.
+pub(super) fn band(order: &Order, priority: u8) -> Option<u8> {
+    matches!(order, Order::AccumulatingPriority { .. }).then_some(priority)
+}
+
+/// Whether keys of classes in a queue of this order are comparable with those of other queues.
+pub(super) fn is_common(order: &Order) -> bool {
+    matches!(order, Order::StrictPriority)
+}
+
+/// What the order says in an explanation, when it is not the usual.
+pub(super) fn words(order: &Order) -> Option<&'static str> {
+    match order {
+        Order::StrictPriority | Order::LinearAgeing { .. } => None,
+        Order::AccumulatingPriority { .. } => Some("most credit"),
+        Order::EarliestDeadline { .. } => Some("closest deadline"),
     }
 }
 
@@ -106,6 +182,40 @@ mod tests {
             sorted(&order, vec![place(false, 6, 1_100, 1), place(false, 5, 1_000, 2)]),
             [2, 1]
         );
+    }
+
+    #[test]
+    fn credit_grows_with_age_by_the_rate_of_the_priority() {
+        let mut rates = [1; PRIORITIES];
+        rates[9] = 3;
+        let order = Order::AccumulatingPriority { rates };
+        let standing = |p: Place, now_ms| OrderKey::within(&order, &p).standing(&order, now_ms);
+        let (low, high) = (place(false, 2, 1_000, 1), place(false, 9, 1_200, 2));
+        // 3 × (now − 1200) exceeds now − 1000 from 1300 on; ties go to the older.
+        assert!(standing(low, 1_299) < standing(high, 1_299));
+        assert!(standing(low, 1_300) < standing(high, 1_300));
+        assert!(standing(low, 1_301) > standing(high, 1_301));
+        assert!(standing(place(true, 0, 1_301, 3), 1_301) < standing(high, 1_301));
+        // A moment before it began to wait, and at the end of time.
+        assert!(standing(high, 0) < Standing::LAST);
+        assert!(standing(high, u64::MAX) < standing(low, u64::MAX));
+    }
+
+    #[test]
+    fn deadlines_are_those_of_the_priority_or_else_the_queues() {
+        let mut settings = QueueSettings::named("q");
+        settings.answer_target_ms = 500;
+        let mut targets_ms = [0; PRIORITIES];
+        targets_ms[9] = 100;
+        settings.order = Order::EarliestDeadline { targets_ms };
+        let order = resolved(&settings);
+        let places = vec![
+            place(false, 9, 1_399, 1),
+            place(false, 5, 1_000, 2),
+            place(false, 9, 1_401, 3),
+            place(false, 0, 999, 4),
+        ];
+        assert_eq!(sorted(&order, places), [1, 4, 2, 3].map(|n: u64| n).to_vec());
     }
 
     #[test]

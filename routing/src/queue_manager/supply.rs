@@ -83,6 +83,11 @@ impl Profile {
         self.key.channels.iter().position(|shape| shape.channel == *channel)
     }
 
+    pub(super) fn membership(&self, queue: QueueId) -> Option<Membership> {
+        let at = self.key.queues.binary_search_by_key(&queue, |(id, _)| *id).ok()?;
+        Some(self.key.queues[at].1)
+    }
+
     fn level(&self, skill: &SkillName) -> u8 {
         self.key
             .skills

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::bits::BitSet;
 use super::index::{Index, Relation, SharedChannel};
-use super::order::{OrderKey, Place};
+use super::order::{self, OrderKey, Place};
 use super::slab::NONE;
 use crate::ids::{AgentId, ConversationId, Millis};
 use crate::settings::{Order, Requirement};
@@ -73,6 +73,8 @@ pub(super) struct ClassKey {
     pub(super) only: Option<AgentId>,
     /// R24; sorted.
     pub(super) excluded: Box<[AgentId]>,
+    /// R13: in a queue whose order needs classes of one priority each.
+    pub(super) band: Option<u8>,
 }
 
 #[derive(Debug)]
@@ -113,15 +115,46 @@ impl Index {
         let waiting = &mut self.waiting[slot];
         waiting.since_ms = demand.since_ms;
         waiting.arrival = demand.arrival;
-        waiting.class = class;
         waiting.priority = demand.priority;
         waiting.expedited = demand.expedited;
         waiting.held = demand.held;
         waiting.proposed = proposed;
         waiting.resting = false;
+        self.join_class(slot, class);
+    }
+
+    fn join_class(&mut self, slot: u32, class: u32) {
+        self.waiting[slot].class = class;
         self.classes[class].members += 1;
         self.empty_classes.remove(&class);
         self.enlist(slot);
+    }
+
+    /// Takes all of a queue out of their classes, to be put into others by [`Self::join_bands`].
+    pub(super) fn leave_bands(&mut self, queue: u32) -> Vec<u32> {
+        let slots = self.waiting.iter();
+        let slots: Vec<u32> = slots
+            .filter(|(_, waiting)| self.queue_of_class[waiting.class as usize] == queue)
+            .map(|(slot, _)| slot)
+            .collect();
+        for &slot in &slots {
+            self.delist(slot);
+            self.leave_class(slot);
+        }
+        slots
+    }
+
+    /// Puts them into the classes that the queue's new order asks for.
+    pub(super) fn join_bands(&mut self, slots: Vec<u32>) {
+        for slot in slots {
+            let waiting = &self.waiting[slot];
+            let key = ClassKey {
+                band: order::band(self.order_of(waiting.class), waiting.priority),
+                ..self.classes[waiting.class].key.clone()
+            };
+            let class = self.class_of_key(key);
+            self.join_class(slot, class);
+        }
     }
 
     /// It waits no longer.
@@ -155,7 +188,7 @@ impl Index {
         }
     }
 
-    fn order_of(&self, class: u32) -> &Order {
+    pub(super) fn order_of(&self, class: u32) -> &Order {
         &self.queues[self.queue_of_class[class as usize] as usize].order
     }
 
@@ -173,6 +206,7 @@ impl Index {
         }
         self.nonempty.insert(class);
         self.fresh_classes.insert(class);
+        self.queues[self.queue_of_class[class as usize] as usize].listed += 1;
     }
 
     /// Takes it out of the order, if it is there.
@@ -184,12 +218,14 @@ impl Index {
         let handle = waiting.class;
         let key = OrderKey::within(self.order_of(handle), &waiting.place());
         self.classes[handle].order.remove(&(key, slot));
+        self.queues[self.queue_of_class[handle as usize] as usize].listed -= 1;
         self.renew_head(handle);
     }
 
     /// Takes the first out of a class's order.
     pub(super) fn pop_head(&mut self, handle: u32) {
         self.classes[handle].order.pop_first();
+        self.queues[self.queue_of_class[handle as usize] as usize].listed -= 1;
         self.renew_head(handle);
     }
 
@@ -207,10 +243,10 @@ impl Index {
     /// The queue's order changed.
     pub(super) fn reorder_class(&mut self, handle: u32) {
         let order = self.order_of(handle).clone();
-        if matches!(order, Order::LinearAgeing { .. }) {
-            self.ageing.insert(handle);
+        if order::is_common(&order) {
+            self.apart.remove(handle);
         } else {
-            self.ageing.remove(handle);
+            self.apart.insert(handle);
         }
         let class = &mut self.classes[handle];
         let slots: Vec<u32> = class.order.iter().map(|(_, slot)| *slot).collect();
@@ -228,7 +264,13 @@ impl Index {
             spec,
             only: demand.only,
             excluded: demand.excluded.as_slice().into(),
+            band: order::band(&self.queues[self.specs[spec].key.queue as usize].order, demand.priority),
         };
+        self.class_of_key(key)
+    }
+
+    fn class_of_key(&mut self, key: ClassKey) -> u32 {
+        let spec = key.spec;
         if let Some(&class) = self.class_of.get(&key) {
             return class;
         }
@@ -252,8 +294,8 @@ impl Index {
                 }
             }
         }
-        if matches!(self.order_of(class), Order::LinearAgeing { .. }) {
-            self.ageing.insert(class);
+        if !order::is_common(self.order_of(class)) {
+            self.apart.insert(class);
         }
         self.class_of.insert(key, class);
         class
@@ -293,7 +335,7 @@ impl Index {
                 &mut self.fresh_classes,
                 &mut self.reach,
                 &mut self.stuck,
-                &mut self.ageing,
+                &mut self.apart,
             ] {
                 bits.remove(handle);
             }

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use routing::ids::{AgentId, Channel, ConversationId, QueueId};
-use routing::settings::{AgentChoice, Order};
-use routing::view::{Demand, Presence, QueueView, Supply};
+use routing::settings::{AgentChoice, CrossQueue, Order, RoutingSettings};
+use routing::view::{Demand, Presence, QueueRates, QueueView, Supply};
 
 /// All that decides.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,12 @@ pub struct Naive {
     pub demands: BTreeMap<ConversationId, Demand>,
     /// Round robin: who had the last turn.
     pub turns: BTreeMap<QueueId, AgentId>,
+    /// Stride scheduling: each queue's pass, and that of the last served.
+    pub passes: BTreeMap<QueueId, u128>,
+    pub pass: u128,
+    pub routing: RoutingSettings,
+    pub rates: BTreeMap<QueueId, QueueRates>,
+    pub now_ms: u64,
     /// Offers on their way.
     pub reserved: Vec<(ConversationId, AgentId, Channel)>,
 }
@@ -64,18 +70,21 @@ impl Naive {
 
     /// The next decision; it is reserved.
     pub fn next(&mut self) -> Option<(ConversationId, AgentId)> {
-        let heads = self.queues.values().filter_map(|queue| {
-            let mut waiting: Vec<&Demand> = (self.demands.values())
-                .filter(|d| d.queue == queue.queue && self.offerable(d) && self.candidates(d).next().is_some())
-                .collect();
-            waiting.sort_by(|a, b| before(&queue.settings.order, a, b));
-            waiting.first().copied()
-        });
-        let demand = heads.min_by(|a, b| before(&Order::StrictPriority, a, b))?.clone();
+        let heads: Vec<Demand> = (self.queues.values())
+            .filter_map(|queue| {
+                let mut waiting: Vec<&Demand> = (self.demands.values())
+                    .filter(|d| d.queue == queue.queue && self.offerable(d) && self.candidates(d).next().is_some())
+                    .collect();
+                waiting.sort_by(|a, b| before(queue, self.now_ms, a, b));
+                waiting.first().copied().cloned()
+            })
+            .collect();
+        let demand = heads.iter().min_by(|a, b| self.across(a, b))?.clone();
         let agent = self.choose(&demand)?;
         if demand.only.is_none() {
             self.turns.insert(demand.queue, agent);
         }
+        self.charge(&demand);
         self.reserved.push((demand.conversation, agent, demand.channel.clone()));
         Some((demand.conversation, agent))
     }
@@ -102,9 +111,81 @@ impl Naive {
                 let next = all.iter().find(|s| last.is_none_or(|last| s.agent > *last));
                 next.or(all.first()).copied()
             }
+            AgentChoice::FixedOrder => candidates.min_by(|a, b| {
+                let place = |s: &Supply| {
+                    let membership = s.settings.queues.get(&demand.queue);
+                    membership.map(|m| (m.tier, m.position))
+                };
+                place(a).cmp(&place(b)).then(idle(a, b))
+            }),
             other => unreachable!("{other:?} is not drawn here"),
         };
         best.map(|s| s.agent)
+    }
+
+    /// Which of the first of two queues goes first.
+    fn across(&self, a: &Demand, b: &Demand) -> Ordering {
+        let usual = priority_then_age(a, b);
+        if a.expedited || b.expedited {
+            return usual;
+        }
+        let settings = |d: &Demand| self.queues[&d.queue].settings.clone();
+        let (of_a, of_b) = (settings(a), settings(b));
+        let (terms_a, terms_b) = (of_a.cross_queue, of_b.cross_queue);
+        let policy = match self.routing.cross_queue {
+            CrossQueue::PriorityThenAge => Ordering::Equal,
+            CrossQueue::StrictRank => terms_a.rank.cmp(&terms_b.rank),
+            CrossQueue::Weighted => self.start_pass(a.queue).cmp(&self.start_pass(b.queue)),
+            CrossQueue::LongestWait => (a.since_ms, a.arrival).cmp(&(b.since_ms, b.arrival)),
+            CrossQueue::EarliestDeadline => {
+                (a.since_ms + of_a.answer_target_ms).cmp(&(b.since_ms + of_b.answer_target_ms))
+            }
+            CrossQueue::FixedQueueRatio => self.excess(b.queue).cmp(&self.excess(a.queue)),
+            CrossQueue::GeneralisedCmu => {
+                let worth = |d: &Demand, cost: u32| u128::from(cost) * u128::from(self.now_ms - d.since_ms);
+                let (a_worth, b_worth) = (worth(a, terms_a.cost), worth(b, terms_b.cost));
+                (b_worth * self.handle(a.queue)).cmp(&(a_worth * self.handle(b.queue)))
+            }
+        };
+        policy.then(usual)
+    }
+
+    fn start_pass(&self, queue: QueueId) -> u128 {
+        self.passes.get(&queue).copied().unwrap_or(0).max(self.pass)
+    }
+
+    fn charge(&mut self, demand: &Demand) {
+        if self.routing.cross_queue != CrossQueue::Weighted {
+            return;
+        }
+        let start = self.start_pass(demand.queue);
+        let weight = self.queues[&demand.queue].settings.cross_queue.weight;
+        self.passes.insert(demand.queue, start + (1 << 32) / u128::from(weight));
+        if !demand.expedited {
+            self.pass = start;
+        }
+    }
+
+    /// How far a queue is above its share of all that wait, times the sum of the ratios.
+    fn excess(&self, queue: QueueId) -> i64 {
+        let length = |queue: QueueId| {
+            let waiting = self.demands.values();
+            waiting.filter(|d| d.queue == queue && self.offerable(d)).count() as i64
+        };
+        let ratio = |queue: QueueId| i64::from(self.queues[&queue].settings.cross_queue.ratio);
+        let ratios: i64 = self.queues.keys().map(|&queue| ratio(queue)).sum();
+        let all: i64 = self.queues.keys().map(|&queue| length(queue)).sum();
+        length(queue) * ratios - ratio(queue) * all
+    }
+
+    fn handle(&self, queue: QueueId) -> u128 {
+        let of = |queue: &QueueId| self.rates.get(queue).map_or(0, |rates| u128::from(rates.handle_ms));
+        let observed: Vec<u128> = self.rates.keys().map(of).filter(|&ms| ms > 0).collect();
+        match (of(&queue), observed.len() as u128) {
+            (0, 0) => 1,
+            (0, count) => observed.iter().sum::<u128>() / count,
+            (known, _) => known,
+        }
     }
 }
 
@@ -117,20 +198,39 @@ fn ratio(a: &Supply, b: &Supply) -> Ordering {
     (a_used * b_total).cmp(&(b_used * a_total))
 }
 
-/// Who goes first.
-pub fn before(order: &Order, a: &Demand, b: &Demand) -> Ordering {
+fn priority_then_age(a: &Demand, b: &Demand) -> Ordering {
     let age = (a.since_ms, a.arrival).cmp(&(b.since_ms, b.arrival));
     match (a.expedited, b.expedited) {
         (true, true) => age,
         (true, false) => Ordering::Less,
         (false, true) => Ordering::Greater,
-        (false, false) => match order {
-            Order::StrictPriority => b.priority.cmp(&a.priority).then(age),
-            Order::LinearAgeing { step_ms } => {
-                let score = |d: &Demand| i128::from(d.since_ms) - i128::from(d.priority) * i128::from(*step_ms);
-                score(a).cmp(&score(b)).then(age)
-            }
-            other => unreachable!("{other:?} is not drawn here"),
-        },
+        (false, false) => b.priority.cmp(&a.priority).then(age),
+    }
+}
+
+/// Who goes first within a queue.
+pub fn before(queue: &QueueView, now_ms: u64, a: &Demand, b: &Demand) -> Ordering {
+    let usual = priority_then_age(a, b);
+    if a.expedited || b.expedited {
+        return usual;
+    }
+    let age = (a.since_ms, a.arrival).cmp(&(b.since_ms, b.arrival));
+    match &queue.settings.order {
+        Order::StrictPriority => usual,
+        Order::LinearAgeing { step_ms } => {
+            let score = |d: &Demand| i128::from(d.since_ms) - i128::from(d.priority) * i128::from(*step_ms);
+            score(a).cmp(&score(b)).then(age)
+        }
+        Order::AccumulatingPriority { rates } => {
+            let credit = |d: &Demand| u64::from(rates[usize::from(d.priority)]) * (now_ms - d.since_ms);
+            credit(b).cmp(&credit(a)).then(age)
+        }
+        Order::EarliestDeadline { targets_ms } => {
+            let deadline = |d: &Demand| match targets_ms[usize::from(d.priority)] {
+                0 => d.since_ms + queue.settings.answer_target_ms,
+                target_ms => d.since_ms + target_ms,
+            };
+            deadline(a).cmp(&deadline(b)).then(age)
+        }
     }
 }

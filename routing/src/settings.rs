@@ -7,9 +7,10 @@ mod queue;
 
 pub use agent::{AgentSettings, AssignmentRate, Capacity, ChannelCapacity, Membership};
 pub use classification::{Classification, Preference, Requirement, Rule};
+pub(crate) use policy::Replaced;
 pub use policy::{
-    Calendar, CalendarException, CalendarSettings, CrossQueue, OpenHours, Policy, PolicyVersion, RoutingSettings,
-    WeeklyHours,
+    Calendar, CalendarException, CalendarSettings, ChangedParts, CrossQueue, OpenHours, Policy, PolicyVersion,
+    RoutingSettings, WeeklyHours,
 };
 pub use queue::{
     AgentChoice, AtCap, CrossQueueTerms, EscalateAction, EscalateWhen, Escalation, NoReply, Order, QueueSettings,

@@ -29,6 +29,7 @@ mod policy;
 mod presence;
 mod put;
 mod queue;
+mod queue_settings;
 mod relax;
 mod rows;
 mod schedule;
@@ -47,6 +48,7 @@ use std::sync::Arc;
 pub use agent::{AgentView, StreamGap};
 pub use index::PhaseCounts;
 pub use snapshot::{Captured, STATE_SCHEMA};
+pub(crate) use tenant::Rules;
 pub use tenant::Tenant;
 
 use crate::command::{COMMAND_SCHEMA, Command, Envelope, IdempotencyKey, Principal};
@@ -109,7 +111,7 @@ impl State {
         {
             return Ok(first);
         }
-        let (receipt, changes) = decide(tenant, self.index, self.at_ms, &envelope.command)?;
+        let (receipt, changes) = decide(tenant, self.index, self.at_ms, envelope)?;
         finish(envelope, tenant, changes, &receipt, events);
         Ok(receipt)
     }
@@ -117,7 +119,7 @@ impl State {
     /// A tenant's first command.
     fn found(&mut self, envelope: &Envelope, events: &mut Vec<TenantEvent>) -> Result<Receipt, Rejection> {
         let mut tenant = Tenant::default();
-        let (receipt, changes) = decide(&tenant, self.index, self.at_ms, &envelope.command)?;
+        let (receipt, changes) = decide(&tenant, self.index, self.at_ms, envelope)?;
         finish(envelope, &mut tenant, changes, &receipt, events);
         self.tenants.insert(envelope.tenant, tenant);
         Ok(receipt)
@@ -232,10 +234,11 @@ fn finish(
 }
 
 /// What the command does, or why it is refused; the tenant is as it was.
-fn decide(tenant: &Tenant, index: u64, at_ms: Millis, command: &Command) -> Result<(Receipt, Changes), Rejection> {
-    let mut draft = Draft::new(tenant, index, at_ms);
+fn decide(tenant: &Tenant, index: u64, at_ms: Millis, envelope: &Envelope) -> Result<(Receipt, Changes), Rejection> {
+    let by = envelope.key.as_ref().map(|key| &key.principal);
+    let mut draft = Draft::new(tenant, index, at_ms, by);
     let d = &mut draft;
-    let receipt = match command {
+    let receipt = match &envelope.command {
         Command::PutTenant { name } => put::tenant(d, name),
         Command::PutQueue { queue, settings } => put::queue(d, *queue, settings),
         Command::RemoveQueue { queue } => put::remove_queue(d, *queue),

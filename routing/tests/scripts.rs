@@ -7,6 +7,8 @@
 mod parse;
 #[path = "script/participants.rs"]
 mod participants;
+#[path = "script/policy.rs"]
+mod policy;
 #[path = "script/runner.rs"]
 mod runner;
 #[path = "script/settings.rs"]

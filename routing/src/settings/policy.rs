@@ -9,6 +9,7 @@ use super::classification::{Classification, Rule};
 use super::queue::QueueSettings;
 use crate::command::Principal;
 use crate::ids::{CalendarId, Millis, QueueId, SkillName};
+use crate::state::Rules;
 
 /// R15: which queue an agent serves who is free for several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +121,8 @@ pub struct Policy {
     pub routing: RoutingSettings,
 }
 
-/// A policy that was in force, or is.
+/// A policy that was in force, or is. Each change, of the whole or of a part, is one; it keeps what it replaced, so that one
+/// queue of thousands costs one queue: see [`crate::state::Tenant::policy_of`] for the whole of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyVersion {
     /// From 1; grows by one with each change of the policy, whole or in part.
@@ -129,10 +131,51 @@ pub struct PolicyVersion {
     pub index: u64,
     /// When.
     pub at_ms: Millis,
-    /// Who changed it.
-    pub by: Principal,
+    /// Who changed it, when the command said so.
+    pub by: Option<Principal>,
     /// Why, in their words.
     pub note: String,
-    /// What.
-    pub policy: Arc<Policy>,
+    /// What was there before.
+    pub(crate) replaced: Arc<Replaced>,
+}
+
+/// Which parts a version of the policy changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangedParts {
+    /// Skills, made, described anew or forgotten.
+    pub skills: Vec<SkillName>,
+    /// Queues, made, changed or removed.
+    pub queues: Vec<QueueId>,
+    /// Rules or the fallback.
+    pub rules: bool,
+    /// Calendars, made, changed or removed.
+    pub calendars: Vec<CalendarId>,
+    /// What holds for all.
+    pub routing: bool,
+}
+
+impl PolicyVersion {
+    /// Which parts it changed.
+    pub fn changed(&self) -> ChangedParts {
+        let replaced = &self.replaced;
+        ChangedParts {
+            skills: replaced.skills.keys().cloned().collect(),
+            queues: replaced.queues.keys().copied().collect(),
+            rules: replaced.rules.is_some(),
+            calendars: replaced.calendars.keys().copied().collect(),
+            routing: replaced.routing.is_some(),
+        }
+    }
+}
+
+/// What a change of the policy replaced. In a map, `None`: it was not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Replaced {
+    pub skills: BTreeMap<SkillName, Option<String>>,
+    pub queues: BTreeMap<QueueId, Option<Arc<QueueSettings>>>,
+    pub rules: Option<Arc<Rules>>,
+    /// As people wrote them: open hours are made anew when an old version comes back.
+    pub calendars: BTreeMap<CalendarId, Option<CalendarSettings>>,
+    /// Without the starts of days.
+    pub routing: Option<RoutingSettings>,
 }

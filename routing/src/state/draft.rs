@@ -12,11 +12,12 @@ use super::conversation::{Alarm, Conversation, Stage};
 use super::queue::Queue;
 use super::tenant::{CalendarRow, Kept, Rules, Tenant};
 use super::{agent, presence};
-use crate::command::{Due, Timer};
+use crate::command::{Due, Principal, Timer};
 use crate::event::{AgentItem, AgentItemKind, Entry, EntryKind, Event, Receipt};
 use crate::ids::{AgentId, CalendarId, ConversationId, Epoch, Millis, QueueId, Seq, SkillName};
+use crate::limits;
 use crate::rejection::Rejection;
-use crate::settings::{PolicyVersion, RoutingSettings};
+use crate::settings::{PolicyVersion, Replaced, RoutingSettings};
 use crate::view::{Presence, QueueRates};
 
 /// Changes that are not certain yet.
@@ -24,6 +25,10 @@ pub(crate) struct Draft<'a> {
     base: &'a Tenant,
     pub index: u64,
     pub at_ms: Millis,
+    /// Who gave the command, if it says so.
+    by: Option<&'a Principal>,
+    /// Who changes the policy, and what for, in words of the command itself.
+    said: Option<(Principal, String)>,
     changes: Changes,
 }
 
@@ -32,12 +37,12 @@ pub(crate) struct Draft<'a> {
 pub(crate) struct Changes {
     conversations: BTreeMap<ConversationId, Option<Conversation>>,
     agents: BTreeMap<AgentId, Option<Agent>>,
-    queues: BTreeMap<QueueId, Option<Arc<Queue>>>,
+    pub(super) queues: BTreeMap<QueueId, Option<Arc<Queue>>>,
     name: Option<Arc<str>>,
-    skills: Option<Arc<BTreeMap<SkillName, String>>>,
-    rules: Option<Arc<Rules>>,
-    routing: Option<Arc<RoutingSettings>>,
-    calendars: BTreeMap<CalendarId, Option<Arc<CalendarRow>>>,
+    pub(super) skills: Option<Arc<BTreeMap<SkillName, String>>>,
+    pub(super) rules: Option<Arc<Rules>>,
+    pub(super) routing: Option<Arc<RoutingSettings>>,
+    pub(super) calendars: BTreeMap<CalendarId, Option<Arc<CalendarRow>>>,
     policies: Option<Arc<Vec<PolicyVersion>>>,
     arrivals: u64,
     forget: Option<Vec<super::window::WindowKey>>,
@@ -45,7 +50,7 @@ pub(crate) struct Changes {
 }
 
 impl<'a> Draft<'a> {
-    pub fn new(base: &'a Tenant, index: u64, at_ms: Millis) -> Self {
+    pub fn new(base: &'a Tenant, index: u64, at_ms: Millis, by: Option<&'a Principal>) -> Self {
         let changes = Changes {
             arrivals: base.kept.arrivals,
             ..Changes::default()
@@ -54,6 +59,8 @@ impl<'a> Draft<'a> {
             base,
             index,
             at_ms,
+            by,
+            said: None,
             changes,
         }
     }
@@ -145,6 +152,10 @@ impl<'a> Draft<'a> {
         self.tell(Event::SettingsChanged);
     }
 
+    pub fn skills(&self) -> &BTreeMap<SkillName, String> {
+        self.changes.skills.as_ref().unwrap_or(&self.base.kept.skills)
+    }
+
     pub fn put_skills(&mut self, skills: BTreeMap<SkillName, String>) {
         self.changes.skills = Some(Arc::new(skills));
         self.tell(Event::SettingsChanged);
@@ -178,8 +189,34 @@ impl<'a> Draft<'a> {
         self.changes.calendars.insert(id, row.map(Arc::new));
     }
 
-    pub fn put_policies(&mut self, versions: Vec<PolicyVersion>) {
-        self.changes.policies = Some(Arc::new(versions));
+    /// Who changes the policy, and what for.
+    pub fn note(&mut self, by: &Principal, note: &str) {
+        self.said = Some((by.clone(), note.to_owned()));
+    }
+
+    /// Each change of the policy is a version, whichever command made it.
+    fn policy_version(&mut self) {
+        let replaced = super::policy::replaced(self.kept(), &self.changes);
+        if replaced == Replaced::default() {
+            return;
+        }
+        let versions = &self.base.kept.policies;
+        let version = versions.last().map_or(1, |last| last.version + 1);
+        let oldest = (versions.len() + 1).saturating_sub(limits::POLICY_VERSIONS_KEPT);
+        let (by, note) = match self.said.take() {
+            Some((by, note)) => (Some(by), note),
+            None => (self.by.cloned(), String::new()),
+        };
+        let new = PolicyVersion {
+            version,
+            index: self.index,
+            at_ms: self.at_ms,
+            by,
+            note,
+            replaced: Arc::new(replaced),
+        };
+        self.changes.policies = Some(Arc::new(versions[oldest..].iter().cloned().chain([new]).collect()));
+        self.tell(Event::PolicyActivated { version });
     }
 
     pub fn forget_windows(&mut self, keys: Vec<super::window::WindowKey>) {
@@ -296,6 +333,7 @@ impl<'a> Draft<'a> {
                 presence::set(&mut self, id, Presence::Away(presence::DRAINED.to_owned()))?;
             }
         }
+        self.policy_version();
         Ok(self.changes)
     }
 }

@@ -185,11 +185,14 @@ impl Index {
     }
 }
 
-fn rename<Id>(names: &mut BTreeMap<String, Id>, id: Id, before: Option<&str>, after: Option<&str>) {
+/// Within one command a name may go from one row to another: only whoever has it loses it.
+fn rename<Id: PartialEq>(names: &mut BTreeMap<String, Id>, id: Id, before: Option<&str>, after: Option<&str>) {
     if before == after {
         return;
     }
-    if let Some(name) = before {
+    if let Some(name) = before
+        && names.get(name) == Some(&id)
+    {
         names.remove(name);
     }
     if let Some(name) = after {

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use super::agent::{self, Agent};
 use super::draft::Draft;
 use super::queue::Queue;
+use super::queue_settings;
 use super::tenant::Rules;
 use super::valid;
 use crate::event::Receipt;
 use crate::ids::{AgentId, QueueId, SkillName};
 use crate::limits;
 use crate::rejection::Rejection;
-use crate::settings::{
-    AgentSettings, AtCap, Classification, EscalateAction, EscalateWhen, Order, QueueSettings, Rule, WrapUp,
-};
+use crate::settings::{AgentSettings, Classification, QueueSettings, Requirement, Rule};
 use crate::view::{Presence, QueueRates};
 
 pub(crate) fn tenant(d: &mut Draft<'_>, name: &str) -> Result<Receipt, Rejection> {
@@ -24,13 +23,25 @@ pub(crate) fn tenant(d: &mut Draft<'_>, name: &str) -> Result<Receipt, Rejection
 }
 
 pub(crate) fn queue(d: &mut Draft<'_>, id: QueueId, settings: &QueueSettings) -> Result<Receipt, Rejection> {
-    queue_settings(d, id, settings)?;
-    let before = d.queue(id).ok();
-    if before.is_none() {
+    if d.base().queue_named(&settings.name).is_some_and(|other| other != id) {
+        return Err(Rejection::AlreadyExists {
+            what: format!("queue `{}`", settings.name),
+        });
+    }
+    let is_new = d.queue(id).is_err();
+    if is_new {
         valid::at_most("number of queues", d.kept().queues.len() + 1, limits::QUEUES_MAX)?;
     }
+    queue_row(d, id, settings);
+    queue_settings::check(d, id, settings)?;
+    Ok(d.receipt())
+}
+
+/// The row of a queue with these settings, whether they are right or not.
+pub(crate) fn queue_row(d: &mut Draft<'_>, id: QueueId, settings: &QueueSettings) {
+    let before = d.queue(id).ok();
     if before.as_ref().is_some_and(|row| *row.settings == *settings) {
-        return Ok(d.receipt());
+        return;
     }
     let version = d.index.max(before.as_ref().map_or(0, |row| row.version + 1));
     d.put_queue(
@@ -49,109 +60,13 @@ pub(crate) fn queue(d: &mut Draft<'_>, id: QueueId, settings: &QueueSettings) ->
             ),
         })),
     );
-    Ok(d.receipt())
-}
-
-fn queue_settings(d: &Draft<'_>, id: QueueId, s: &QueueSettings) -> Result<(), Rejection> {
-    valid::name("name", &s.name)?;
-    if d.base().queue_named(&s.name).is_some_and(|other| other != id) {
-        return Err(Rejection::AlreadyExists {
-            what: format!("queue `{}`", s.name),
-        });
-    }
-    let durations = [
-        ("offer_timeout_ms", s.offer_timeout_ms),
-        ("decline_exclude_ms", s.decline_exclude_ms),
-        ("wait_max_ms", s.wait_max_ms),
-        ("abandon_hold_ms", s.abandon_hold_ms),
-        ("short_abandon_ms", s.short_abandon_ms),
-        ("reopen_window_ms", s.reopen_window_ms),
-        ("answer_target_ms", s.answer_target_ms),
-    ];
-    for (what, ms) in durations {
-        valid::duration(what, ms)?;
-    }
-    if s.offer_timeout_ms == 0 && !s.auto_accept {
-        return Err(valid::invalid("offer_timeout_ms", "an offer needs time to be answered"));
-    }
-    if let Order::LinearAgeing { step_ms } = s.order {
-        valid::duration("step_ms", step_ms)?;
-    }
-    match s.wrap_up {
-        WrapUp::None => {}
-        WrapUp::Timed {
-            length_ms,
-            extension_max_ms,
-        } => {
-            valid::duration("length_ms", length_ms)?;
-            valid::duration("extension_max_ms", extension_max_ms)?;
-        }
-        WrapUp::Manual { longest_ms } => valid::duration("longest_ms", longest_ms)?,
-    }
-    if let Some(no_reply) = &s.no_reply {
-        valid::duration("after_ms", no_reply.after_ms)?;
-        valid::duration("exclude_ms", no_reply.exclude_ms)?;
-        if no_reply.after_ms == 0 {
-            return Err(valid::invalid("after_ms", "an answer needs time"));
-        }
-    }
-    if let AtCap::Offline { text } = &s.at_cap {
-        valid::at_most("offline text", text.len(), limits::BODY_MAX_BYTES)?;
-    }
-    escalations(d, id, s)
-}
-
-fn escalations(d: &Draft<'_>, id: QueueId, s: &QueueSettings) -> Result<(), Rejection> {
-    valid::at_most("number of escalations", s.escalations.len(), limits::ESCALATIONS_MAX)?;
-    for step in &s.escalations {
-        if let EscalateWhen::WaitedMs(ms) = step.when {
-            valid::duration("waited_ms", ms)?;
-            if ms == 0 {
-                return Err(valid::invalid(
-                    "waited_ms",
-                    "0: name the other queue or priority to begin with",
-                ));
-            }
-        }
-        match &step.action {
-            EscalateAction::RaisePriority(to) => valid::priority(*to)?,
-            EscalateAction::MoveQueue(to) if *to == id => {
-                return Err(valid::invalid("escalation", "moves to the queue that it leaves"));
-            }
-            EscalateAction::MoveQueue(to) => _ = d.queue(*to)?,
-            EscalateAction::Close { .. } | EscalateAction::Reclassify { .. } => {
-                return Err(valid::invalid("escalation", "not built yet"));
-            }
-        }
-    }
-    Ok(())
 }
 
 pub(crate) fn remove_queue(d: &mut Draft<'_>, id: QueueId) -> Result<Receipt, Rejection> {
     d.queue(id)?;
-    let in_use = |by: &str| {
-        Err(Rejection::InUse {
-            what: format!("queue {id}"),
-            by: by.to_owned(),
-        })
-    };
-    if d.base().queue_counts(id).open() > 0 {
-        return in_use("conversations");
-    }
-    if d.kept()
-        .agents
-        .iter()
-        .any(|(_, agent)| agent.settings.queues.contains_key(&id))
-    {
-        return in_use("agents");
-    }
-    let moves_here = |queue: &Queue| {
-        queue
-            .settings
-            .escalations
-            .iter()
-            .any(|step| step.action == EscalateAction::MoveQueue(id))
-    };
+    let in_use = |by: &str| Err(queue_in_use(id, by));
+    queue_is_empty(d, id)?;
+    let moves_here = |queue: &Queue| queue_settings::leads_to(&queue.settings).any(|to| to == id);
     if d.kept()
         .queues
         .iter()
@@ -166,14 +81,32 @@ pub(crate) fn remove_queue(d: &mut Draft<'_>, id: QueueId) -> Result<Receipt, Re
     Ok(d.receipt())
 }
 
+fn queue_in_use(id: QueueId, by: &str) -> Rejection {
+    Rejection::InUse {
+        what: format!("queue {id}"),
+        by: by.to_owned(),
+    }
+}
+
+/// Nothing is in it and nobody serves it.
+pub(crate) fn queue_is_empty(d: &Draft<'_>, id: QueueId) -> Result<(), Rejection> {
+    if d.base().queue_counts(id).open() > 0 {
+        return Err(queue_in_use(id, "conversations"));
+    }
+    let mut agents = d.kept().agents.iter();
+    if agents.any(|(_, agent)| agent.settings.queues.contains_key(&id)) {
+        return Err(queue_in_use(id, "agents"));
+    }
+    Ok(())
+}
+
 fn classifications(rules: &Rules) -> impl Iterator<Item = &Classification> {
     let parts = rules.rules.iter().flat_map(|rule| &rule.parts).map(|(_, given)| given);
     parts.chain(&rules.fallback)
 }
 
 pub(crate) fn skill(d: &mut Draft<'_>, skill: &SkillName, description: &str) -> Result<Receipt, Rejection> {
-    valid::name("skill", &skill.0)?;
-    valid::at_most("description", description.len(), limits::ATTRIBUTE_VALUE_MAX_BYTES)?;
+    skill_words(skill, description)?;
     let mut skills = (*d.kept().skills).clone();
     skills.insert(skill.clone(), description.to_owned());
     valid::at_most("number of skills", skills.len(), limits::SKILLS_MAX)?;
@@ -181,44 +114,50 @@ pub(crate) fn skill(d: &mut Draft<'_>, skill: &SkillName, description: &str) -> 
     Ok(d.receipt())
 }
 
+pub(crate) fn skill_words(skill: &SkillName, description: &str) -> Result<(), Rejection> {
+    valid::name("skill", &skill.0)?;
+    valid::at_most("description", description.len(), limits::ATTRIBUTE_VALUE_MAX_BYTES)
+}
+
 pub(crate) fn remove_skill(d: &mut Draft<'_>, skill: &SkillName) -> Result<Receipt, Rejection> {
     let mut skills = (*d.kept().skills).clone();
     if skills.remove(skill).is_none() {
         return Err(Rejection::UnknownSkill(skill.0.clone()));
     }
-    let in_use = |by: &str| {
-        Err(Rejection::InUse {
-            what: format!("skill `{}`", skill.0),
-            by: by.to_owned(),
-        })
-    };
-    if d.kept()
-        .agents
-        .iter()
-        .any(|(_, agent)| agent.settings.skills.contains_key(skill))
-    {
-        return in_use("agents");
+    skill_is_unused(d, skill)?;
+    if classifications(&d.kept().rules).any(|given| asked_for(given).any(|one| one.skill == *skill)) {
+        return Err(skill_in_use(skill, "rules"));
     }
-    if d.base()
-        .index
-        .requirements
-        .values()
-        .any(|asked| asked.iter().any(|one| one.skill == *skill))
-    {
-        return in_use("conversations");
-    }
-    let asks = |given: &Classification| {
-        given
-            .required
-            .iter()
-            .chain(&given.preferred)
-            .any(|one| one.skill == *skill)
-    };
-    if classifications(&d.kept().rules).any(asks) {
-        return in_use("rules");
+    let mut queues = d.kept().queues.values();
+    if queues.any(|queue| queue_settings::skills(&queue.settings).any(|named| named == skill)) {
+        return Err(skill_in_use(skill, "queues"));
     }
     d.put_skills(skills);
     Ok(d.receipt())
+}
+
+fn asked_for(given: &Classification) -> impl Iterator<Item = &Requirement> {
+    given.required.iter().chain(&given.preferred)
+}
+
+fn skill_in_use(skill: &SkillName, by: &str) -> Rejection {
+    Rejection::InUse {
+        what: format!("skill `{}`", skill.0),
+        by: by.to_owned(),
+    }
+}
+
+/// No agent has it and no conversation asks for it.
+pub(crate) fn skill_is_unused(d: &Draft<'_>, skill: &SkillName) -> Result<(), Rejection> {
+    let mut agents = d.kept().agents.iter();
+    if agents.any(|(_, agent)| agent.settings.skills.contains_key(skill)) {
+        return Err(skill_in_use(skill, "agents"));
+    }
+    let mut asked = d.base().index.requirements.values();
+    if asked.any(|asked| asked.iter().any(|one| one.skill == *skill)) {
+        return Err(skill_in_use(skill, "conversations"));
+    }
+    Ok(())
 }
 
 pub(crate) fn agent(d: &mut Draft<'_>, id: AgentId, settings: &AgentSettings) -> Result<Receipt, Rejection> {
@@ -314,6 +253,8 @@ pub(crate) fn rules(
             d.queue(*queue)?;
         }
     }
-    d.put_rules(new);
+    if *d.kept().rules != new {
+        d.put_rules(new);
+    }
     Ok(d.receipt())
 }

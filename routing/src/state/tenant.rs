@@ -11,7 +11,7 @@ use super::rows::Rows;
 use super::window::{Window, WindowKey};
 use crate::event::{AgentItem, ConversationView};
 use crate::ids::{AgentId, CalendarId, ConversationId, CustomerId, Millis, QueueId, SkillName};
-use crate::settings::{Calendar, Classification, PolicyVersion, RoutingSettings, Rule};
+use crate::settings::{Calendar, Classification, Policy, PolicyVersion, RoutingSettings, Rule};
 use crate::view::{QueueRates, QueueView, Views};
 
 /// Rules and fallback, replaced together.
@@ -198,6 +198,21 @@ impl Tenant {
     /// The last versions of the policy, oldest first.
     pub fn policies(&self) -> &[PolicyVersion] {
         &self.kept.policies
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Policy {
+        super::policy::in_force(&self.kept)
+    }
+
+    /// The version of the policy that is in force; 0: none was ever given.
+    pub fn policy_version(&self) -> u64 {
+        self.kept.policies.last().map_or(0, |last| last.version)
+    }
+
+    /// A version of the policy whole, if it is one of [`Tenant::policies`]. Calendars that have changed since have no open hours.
+    pub fn policy_of(&self, version: u64) -> Option<Policy> {
+        super::policy::of_version(&self.kept, version)
     }
 
     /// R1: the ordered rules, and what holds when none matches.

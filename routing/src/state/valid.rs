@@ -150,10 +150,10 @@ pub(crate) fn classification(d: &Draft<'_>, given: &Classification) -> Result<()
     Ok(())
 }
 
-fn requirements(d: &Draft<'_>, asked: &[Requirement]) -> Result<(), Rejection> {
+pub(crate) fn requirements(d: &Draft<'_>, asked: &[Requirement]) -> Result<(), Rejection> {
     for (at, one) in asked.iter().enumerate() {
         level(one.level)?;
-        if !d.kept().skills.contains_key(&one.skill) {
+        if !d.skills().contains_key(&one.skill) {
             return Err(Rejection::UnknownSkill(one.skill.0.clone()));
         }
         if asked[..at].iter().any(|earlier| earlier.skill == one.skill) {

@@ -385,6 +385,9 @@ pub fn command(names: &mut Names, name: &str, words: &mut Words<'_>) -> Fallible
             calendar: names.calendar(words.next("calendar")?),
         },
         "extend_calendar" => settings::extend_calendar(names, words)?,
+        "extend_days" => Command::ExtendDays {
+            starts_ms: parts(Some(words.next("days")?)).map(millis).collect::<Fallible<_>>()?,
+        },
         "share_ring" => settings::share_ring(names, words)?,
         "remove_agent" => Command::RemoveAgent {
             agent: names.agent(words.next("agent")?),

@@ -8,6 +8,7 @@
 //! - `restart` writes the state, reads it back, and starts another queue manager, as a new leader would.
 //! - `show conversations|agents|queues|demands|timers|stream AGENT [after=N]|why CONVERSATION [AGENT]|decision
 //!   CONVERSATION`.
+//! - `draft`, `activate`, `show policies`, `show policy VERSION`: see `policy.rs`.
 //! - any command may have `key=PRINCIPAL/INSTANCE/NUMBER` (`customer@bob/1/7`, `mia/1/7`, `admin@root/1/7`).
 
 use std::error::Error;
@@ -20,11 +21,12 @@ use routing::ids::{CustomerId, Millis, TenantId};
 use routing::invariants::{self, History};
 use routing::queue_manager::{QueueManager, Settled};
 use routing::rejection::Rejection;
+use routing::settings::Policy;
 use routing::state::State;
 use routing::view::Views;
 
 use crate::parse::{self, Names, Words};
-use crate::trace;
+use crate::{policy, trace};
 
 const TENANT: TenantId = TenantId(1);
 /// A queue manager that is not quiet after so many rounds never will be.
@@ -48,6 +50,7 @@ pub struct Runner {
     index: u64,
     now_ms: Millis,
     show: Show,
+    drafted: Option<Policy>,
 }
 
 impl Runner {
@@ -60,6 +63,7 @@ impl Runner {
             index: 0,
             now_ms: 0,
             show: Show::All,
+            drafted: None,
         }
     }
 
@@ -147,8 +151,11 @@ impl Runner {
     fn command(&mut self, line: &Line, out: &mut String) -> Fallible<()> {
         let mut words = Words::of(line);
         let key = words.key("key").map(|text| self.key(text)).transpose()?;
-        let Some(command) = parse::command(&mut self.names, &line.name, &mut words)? else {
-            return Err(format!("no command `{}`", line.name).into());
+        let command = if line.name == "activate" {
+            policy::activate(self.drafted.take(), &mut self.names, &mut words)?
+        } else {
+            parse::command(&mut self.names, &line.name, &mut words)?
+                .ok_or_else(|| format!("no command `{}`", line.name))?
         };
         words.end()?;
         match self.apply(key, command, out)? {
@@ -319,6 +326,15 @@ impl Runner {
                     Err(gap) => writeln!(out, "{gap}")?,
                 }
             }
+            "policies" => {
+                for version in tenant.policies() {
+                    writeln!(out, "{}", policy::version(&self.names, version))?;
+                }
+            }
+            "policy" => match tenant.policy_of(words.next("version")?.parse()?) {
+                Some(whole) => writeln!(out, "{}", policy::whole(&self.names, &whole))?,
+                None => writeln!(out, "not kept")?,
+            },
             other => return Err(format!("nothing to show of `{other}`").into()),
         }
         Ok(())
@@ -399,6 +415,11 @@ impl goldenscript::Runner for Runner {
                 }
             }
             "restart" => self.restart()?,
+            "draft" => {
+                let tenant = self.state.tenant(TENANT);
+                policy::draft(&mut self.drafted, tenant, &mut self.names, &mut words)?;
+                words.end()?;
+            }
             "show" => self.show(&mut words, &mut out)?,
             _ => self.command(line, &mut out)?,
         }

@@ -29,6 +29,7 @@ pub mod local;
 pub mod logging;
 pub mod metrics;
 pub mod query;
+pub mod replay;
 pub mod replicas;
 pub mod rules;
 pub mod server;

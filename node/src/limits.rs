@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// How far a gateway's clock may be from the log's when conversations of a period are looked for, in milliseconds.
+pub const GATEWAY_CLOCK_SKEW_MS: u64 = 300_000;
 /// One WebSocket frame or message, in bytes.
 pub const FRAME_MAX_BYTES: usize = 64 << 10;
 /// One HTTP request body, in bytes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use routing::event::{AgentItem, ConversationView, Entry};
 use routing::ids::{AgentId, ConversationId, CustomerId, Millis, QueueId, Seq, SkillName};
-use routing::settings::{AgentSettings, Classification, QueueSettings, Rule};
+use routing::settings::{AgentSettings, Classification, Policy, QueueSettings, Rule};
 use routing::view::Presence;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,21 @@ pub enum Query {
     Skills,
     /// → [`Answer::Rules`].
     Rules,
+    /// → [`Answer::Conversations`]: closed ones that began in `[from_ms, until_ms)`, in the order of their ids, after a cursor.
+    Closed {
+        from_ms: Millis,
+        until_ms: Millis,
+        after: Option<ConversationId>,
+        limit: usize,
+    },
+    /// → [`Answer::Presences`]: changes of presence in `[from_ms, until_ms)`, in order; at most `limit`.
+    Presences {
+        from_ms: Millis,
+        until_ms: Millis,
+        limit: usize,
+    },
+    /// → [`Answer::Setting`].
+    Setting,
     /// → [`Answer::Why`]; asked of the leader. R39: for a waiting conversation, why not (that agent) yet; for a decided one, why so.
     Why {
         conversation: ConversationId,
@@ -76,6 +91,13 @@ pub enum Answer {
         fallback: Option<Classification>,
     },
     Why(Why),
+    /// (agent, when, what they became).
+    Presences(Vec<(AgentId, Millis, Presence)>),
+    /// All that decides routing, and the agents.
+    Setting {
+        policy: Box<Policy>,
+        agents: Vec<(AgentId, Arc<AgentSettings>)>,
+    },
 }
 
 /// An agent, as shown.

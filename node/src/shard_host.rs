@@ -10,10 +10,11 @@ use cluster::limits::COMMAND_MAX_BYTES;
 use cluster::state_machine::{Applied, Batch, Row, SnapshotWriter, StateMachine};
 use parking_lot::RwLock;
 use routing::command::{COMMAND_SCHEMA, Envelope};
-use routing::event::{ConversationView, Entry, Event, Phase, Receipt, TenantEvent};
-use routing::ids::{ConversationId, Seq, TenantId};
+use routing::event::{AgentItem, AgentItemKind, ConversationView, Entry, Event, Phase, Receipt, TenantEvent};
+use routing::ids::{AgentId, ConversationId, Millis, Seq, TenantId};
 use routing::rejection::Rejection;
 use routing::state::State;
+use routing::view::Presence;
 
 use crate::actors::feed::EventFeed;
 
@@ -21,9 +22,11 @@ use crate::actors::feed::EventFeed;
 pub const ENTRIES: u8 = 1;
 /// The table of closed conversations: (tenant, conversation) → view.
 pub const CLOSED: u8 = 2;
+/// The table of presences: (tenant, when, agent, position in their stream) → presence. Who was there when, for replays (R40).
+pub const PRESENCES: u8 = 3;
 
 /// Version of a row's format.
-const ROW_SCHEMA: u16 = 1;
+const ROW_SCHEMA: u16 = 2;
 /// The key that a row is sealed with; 0 is plain.
 const PLAIN: u32 = 0;
 
@@ -96,6 +99,16 @@ fn rows_of(events: &[TenantEvent]) -> Vec<Row> {
             // The last word is that of the archive: a note after the end, for one, changes no view before it.
             Event::Archived { view, .. } => rows.push(closed_row(*tenant, view)),
             Event::Conversation(view) if view.phase == Phase::Closed => rows.push(closed_row(*tenant, view)),
+            Event::Agent(AgentItem {
+                agent,
+                agent_seq,
+                at_ms,
+                kind: AgentItemKind::Presence { presence },
+            }) => rows.push(Row {
+                table: PRESENCES,
+                key: presence_key(*tenant, *at_ms, *agent, *agent_seq),
+                value: Some(seal(&(*agent, *at_ms, presence))),
+            }),
             _ => {}
         }
     }
@@ -115,6 +128,16 @@ pub fn conversation_key(tenant: TenantId, conversation: ConversationId) -> Vec<u
     let mut key = Vec::with_capacity(40);
     key.extend_from_slice(&tenant.0.to_be_bytes());
     key.extend_from_slice(&conversation.0.to_be_bytes());
+    key
+}
+
+/// Key of a presence.
+pub fn presence_key(tenant: TenantId, at_ms: Millis, agent: AgentId, agent_seq: u64) -> Vec<u8> {
+    let mut key = Vec::with_capacity(48);
+    key.extend_from_slice(&tenant.0.to_be_bytes());
+    key.extend_from_slice(&at_ms.to_be_bytes());
+    key.extend_from_slice(&agent.0.to_be_bytes());
+    key.extend_from_slice(&agent_seq.to_be_bytes());
     key
 }
 
@@ -148,6 +171,11 @@ pub fn open_entry(row: &[u8]) -> io::Result<Entry> {
     open(row)
 }
 
+/// A presence from its row.
+pub fn open_presence(row: &[u8]) -> io::Result<(AgentId, Millis, Presence)> {
+    open(row)
+}
+
 /// A closed conversation from its row.
 pub fn open_view(row: &[u8]) -> io::Result<ConversationView> {
     open(row)
@@ -169,7 +197,7 @@ mod tests {
         };
         assert_eq!(open_entry(&seal(&entry)).unwrap(), entry);
         assert!(open_entry(&[9, 9, 9]).is_err());
-        assert!(open_entry(&[0, 2, 0, 0, 0, 0, 1]).is_err());
+        assert!(open_entry(&[0, 9, 0, 0, 0, 0, 1]).is_err());
     }
 
     #[test]

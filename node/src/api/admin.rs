@@ -20,6 +20,7 @@ pub mod queues;
 pub mod rules;
 pub mod skills;
 pub mod tenants;
+pub mod trace;
 
 /// The routes of administration.
 pub fn routes() -> OpenApiRouter<ApiState> {
@@ -32,6 +33,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .merge(agents::routes())
         .merge(rules::routes())
         .merge(conversations::routes())
+        .merge(trace::routes())
         .routes(routes!(drain))
 }
 

@@ -3,15 +3,19 @@
 use cluster::state_machine::ShardId;
 use cluster::storage::RowStore;
 use routing::event::{ConversationView, Phase};
-use routing::ids::{AgentId, ConversationId, TenantId};
+use routing::ids::{AgentId, ConversationId, Millis, TenantId};
 use routing::queue_manager::WhyNot;
+use routing::settings::Policy;
 use routing::state::Tenant;
 use routing::view::Presence;
 
 use crate::error::EngineError;
-use crate::limits::{ENTRIES_PAGE_MAX, PAGE_MAX};
+use crate::limits::{ENTRIES_PAGE_MAX, GATEWAY_CLOCK_SKEW_MS, PAGE_MAX};
 use crate::query::{AgentRecord, AgentStream, Answer, ConversationFilter, Query, QueueRecord, Why};
-use crate::shard_host::{CLOSED, ENTRIES, SharedState, conversation_key, entry_key, open_entry, open_view};
+use crate::shard_host::{
+    CLOSED, ENTRIES, PRESENCES, SharedState, conversation_key, entry_key, open_entry, open_presence, open_view,
+    presence_key,
+};
 
 /// Rows are read after the state's lock is let go: they are only ever added.
 pub fn answer(
@@ -57,6 +61,51 @@ pub fn answer(
         Query::Conversations { filter, after, limit } => {
             with(&|tenant| Answer::Conversations(conversations(tenant, &filter, after, limit.clamp(1, PAGE_MAX))))
         }
+        Query::Closed {
+            from_ms,
+            until_ms,
+            after,
+            limit,
+        } => closed(
+            rows,
+            shard,
+            tenant_id,
+            (from_ms, until_ms),
+            after,
+            limit.clamp(1, PAGE_MAX),
+        ),
+        Query::Presences {
+            from_ms,
+            until_ms,
+            limit,
+        } => {
+            let key = |at_ms| presence_key(tenant_id, at_ms, AgentId(0), 0);
+            let limit = limit.clamp(1, PAGE_MAX);
+            let found = rows
+                .scan(shard, PRESENCES, &key(from_ms), &key(until_ms), limit)
+                .map_err(internal)?;
+            let presences: Result<Vec<_>, _> = found.iter().map(|(_, row)| open_presence(row)).collect();
+            presences.map(Answer::Presences).map_err(internal)
+        }
+        Query::Setting => with(&|tenant| {
+            let (rules, fallback) = tenant.rules();
+            let calendars = tenant.calendars().map(|(id, given, _, _)| (id, given.clone()));
+            let policy = Policy {
+                skills: tenant.skills().clone(),
+                queues: tenant
+                    .queues()
+                    .map(|view| (view.queue, (*view.settings).clone()))
+                    .collect(),
+                rules: rules.to_vec(),
+                fallback: fallback.cloned(),
+                calendars: calendars.collect(),
+                routing: tenant.routing().clone(),
+            };
+            Answer::Setting {
+                policy: Box::new(policy),
+                agents: tenant.agents().map(|view| (view.agent, view.settings)).collect(),
+            }
+        }),
         Query::Agent(id) => with(&|tenant| Answer::Agent(agent(tenant, id))),
         Query::AgentNamed(name) => {
             with(&|tenant| Answer::Agent(tenant.agent_named(&name).and_then(|id| agent(tenant, id))))
@@ -90,6 +139,27 @@ pub fn answer(
             Ok(Answer::Why(why(&view, waiting)))
         }
     }
+}
+
+/// Ids are UUIDv7, so they are in the order of time; their clocks are the gateways', so the state's own stamp decides at the edges.
+fn closed(
+    rows: &dyn RowStore,
+    shard: ShardId,
+    tenant: TenantId,
+    (from_ms, until_ms): (Millis, Millis),
+    after: Option<ConversationId>,
+    limit: usize,
+) -> Result<Answer, EngineError> {
+    let id_at = |at_ms: Millis| ConversationId(u128::from(at_ms & ((1 << 48) - 1)) << 80);
+    let from = after.map_or_else(
+        || id_at(from_ms.saturating_sub(GATEWAY_CLOCK_SKEW_MS)),
+        |after| ConversationId(after.0.saturating_add(1)),
+    );
+    let until = id_at(until_ms.saturating_add(GATEWAY_CLOCK_SKEW_MS));
+    let (from, until) = (conversation_key(tenant, from), conversation_key(tenant, until));
+    let found = rows.scan(shard, CLOSED, &from, &until, limit).map_err(internal)?;
+    let views: Result<Vec<ConversationView>, _> = found.iter().map(|(_, row)| open_view(row)).collect();
+    views.map(Answer::Conversations).map_err(internal)
 }
 
 fn internal(error: std::io::Error) -> EngineError {

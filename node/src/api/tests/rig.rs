@@ -180,6 +180,15 @@ fn answer(tenant: &Tenant, entries: &[Entry], query: Query) -> Answer {
                 fallback: fallback.cloned(),
             }
         }
+        Query::Closed { after, limit, .. } => {
+            let closed = tenant.conversations(after).filter(|view| view.ended_at_ms.is_some());
+            Answer::Conversations(closed.take(limit).collect())
+        }
+        Query::Presences { .. } => Answer::Presences(Vec::new()),
+        Query::Setting => Answer::Setting {
+            policy: Box::default(),
+            agents: tenant.agents().map(|view| (view.agent, view.settings)).collect(),
+        },
         Query::Why { .. } => Answer::Why(Why {
             position: Some(1),
             removed: vec![("presence".to_owned(), 2)],

@@ -362,7 +362,7 @@ pub struct ConversationView {
     pub disposition: Option<String>,
     /// R9: to whom else it is offered.
     pub also_offered: Vec<AgentId>,
-    /// R31: who takes part beside customer and owner.
+    /// R31: who takes part beside customer and owner, in order of joining.
     pub participants: Vec<(AgentId, Role)>,
     /// R31: who is asked in, as what, and until when.
     pub invited: Vec<(AgentId, Role, Millis)>,

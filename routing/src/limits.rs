@@ -40,6 +40,8 @@ pub const RINGS_MAX: usize = 7;
 pub const OFFERS_AT_ONCE_MAX: usize = 8;
 /// Participants of one conversation beside its customer and its owner, invited ones counted (R31).
 pub const PARTICIPANTS_MAX: usize = 8;
+/// How long an invitation (R31) waits where the queue's offers need no answer, in milliseconds.
+pub const INVITATION_MS: u64 = 20_000;
 /// Highest number of new assignments in a window that a rate may name (R22).
 pub const RATE_MAX: u8 = 32;
 /// Conversations and agents that are matched together, at most (R41).

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::conversation::{Alarm, Conversation, OfferTerms, Stage};
 use super::draft::Draft;
-use super::{end, offers, talk, timers, valid};
+use super::{end, offers, participants, talk, timers, valid};
 use crate::command::{Author, Body, Schedule, Value};
 use crate::event::{AgentItemKind, CloseOutcome, EntryKind, Event, OfferOutcome, Receipt, UnassignReason};
 use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId};
@@ -284,8 +284,14 @@ pub(crate) fn wait_anew(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Rej
     wait(d, id)
 }
 
-/// An owner loses it (assigned or paused); where it goes next is the caller's.
+/// An owner loses it (assigned or paused), and their guests leave (R31); where it goes next is the caller's.
 pub(crate) fn unassign(d: &mut Draft<'_>, id: ConversationId, reason: UnassignReason) -> Result<(), Rejection> {
+    participants::guests_leave(d, id, &reason)?;
+    lose_owner(d, id, reason)
+}
+
+/// The same, when one of the guests gets it.
+pub(crate) fn lose_owner(d: &mut Draft<'_>, id: ConversationId, reason: UnassignReason) -> Result<(), Rejection> {
     let row = d.conversation(id)?;
     let (Some(agent), Some(queue), epoch) = (row.stage.agent(), row.queue, row.epoch) else {
         return Ok(());

@@ -72,7 +72,7 @@ pub(crate) struct OfferTerms {
 /// What few conversations have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rare {
-    /// R31; sorted by agent.
+    /// R31; in order of joining in their present role.
     pub participants: Vec<(AgentId, Role)>,
     /// R31: with the deadline; sorted by agent.
     pub invited: Vec<(AgentId, Role, Millis)>,

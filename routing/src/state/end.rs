@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::conversation::{Alarm, Conversation, Stage};
 use super::draft::Draft;
-use super::{arrive, offers, timers, valid};
+use super::{arrive, offers, participants, timers, valid};
 use crate::command::Author;
 use crate::event::{AgentItemKind, CloseOutcome, EntryKind, Event, OfferOutcome, Receipt, UnassignReason};
 use crate::ids::{AgentId, ConversationId, Epoch, Millis};
@@ -93,6 +93,7 @@ pub(crate) fn end(d: &mut Draft<'_>, id: ConversationId, outcome: CloseOutcome) 
             },
         )?;
     }
+    participants::all_leave(d, id)?;
     let row = d.conversation(id)?;
     let (stage, epoch) = (row.stage, row.epoch);
     let settings = match row.queue {

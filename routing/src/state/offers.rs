@@ -6,7 +6,7 @@ use super::agent::{Agent, presence_word};
 use super::arrive;
 use super::conversation::{Alarm, Conversation, Stage};
 use super::draft::{Draft, must_be_here};
-use super::{presence, timers, valid};
+use super::{participants, presence, timers, valid};
 use crate::command::{Explanation, Principal};
 use crate::event::{AgentItemKind, EntryKind, Event, OfferOutcome, Receipt, UnassignReason};
 use crate::ids::{AgentId, Channel, ConversationId, Epoch};
@@ -130,6 +130,7 @@ pub(crate) fn must_have_room(who: &Agent, agent: AgentId, channel: &Channel) -> 
 
 /// It is the agent's, under the current epoch.
 pub(crate) fn assign(d: &mut Draft<'_>, id: ConversationId, agent: AgentId) -> Result<(), Rejection> {
+    participants::becomes_owner(d, id, agent)?;
     let at_ms = d.at_ms;
     let row = d.enter(
         id,

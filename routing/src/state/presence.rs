@@ -1,9 +1,9 @@
 //! Agents come, go and are lost (R29, R30).
 
 use super::agent::{Agent, presence_word};
-use super::conversation::{Alarm, Stage};
+use super::conversation::Stage;
 use super::draft::Draft;
-use super::{arrive, end, offers, valid};
+use super::{arrive, end, offers, participants, valid};
 use crate::command::{Due, PresenceChange, Timer};
 use crate::event::{AgentItemKind, OfferOutcome, Receipt, UnassignReason};
 use crate::ids::{AgentId, ConversationId, Millis};
@@ -162,23 +162,28 @@ pub(crate) fn lease_end(d: &mut Draft<'_>, agent: AgentId) -> Result<Receipt, Re
     Ok(d.receipt())
 }
 
-/// What is assigned goes back with its age, before everything else; wrap-ups end; paused conversations keep their owner.
+/// What is assigned goes back with its age, before everything else, or to who confers there (R31); wrap-ups end, and parts in
+/// others' conversations; paused conversations keep their owner.
 fn go_offline(d: &mut Draft<'_>, agent: AgentId, reason: UnassignReason) -> Result<(), Rejection> {
     set(d, agent, Presence::Offline)?;
     for id in held(d, agent) {
+        participants::is_offline(d, id, agent)?;
         match d.conversation(id)?.stage {
-            Stage::Assigned { .. } => {
-                arrive::unassign(d, id, reason.clone())?;
-                d.conversation_mut(id)?.expedited = true;
-                arrive::wait_anew(d, id)?;
+            Stage::Assigned { agent: owner, .. } if owner == agent => {
+                if !participants::succeed(d, id, &reason)? {
+                    arrive::unassign(d, id, reason.clone())?;
+                    d.conversation_mut(id)?.expedited = true;
+                    arrive::wait_anew(d, id)?;
+                }
             }
-            Stage::WrapUp { .. } => end::end_wrap_up(d, id)?,
+            Stage::WrapUp { agent: owner, .. } if owner == agent => end::end_wrap_up(d, id)?,
             _ => {}
         }
     }
-    debug_assert!(held(d, agent).iter().all(|id| {
-        d.conversation(*id)
-            .is_ok_and(|row| row.stage.occupies() != Some(agent) && row.alarm(Alarm::OfferDeadline).is_none())
-    }));
+    debug_assert!(
+        held(d, agent)
+            .iter()
+            .all(|id| d.conversation(*id).is_ok_and(|row| !row.occupants().contains(&agent)))
+    );
     Ok(())
 }

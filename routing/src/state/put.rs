@@ -8,7 +8,7 @@ use super::draft::Draft;
 use super::queue::Queue;
 use super::queue_settings;
 use super::tenant::Rules;
-use super::valid;
+use super::{participants, valid};
 use crate::event::Receipt;
 use crate::ids::{AgentId, QueueId, SkillName};
 use crate::limits;
@@ -164,7 +164,13 @@ pub(crate) fn agent(d: &mut Draft<'_>, id: AgentId, settings: &AgentSettings) ->
     agent_settings(d, id, settings)?;
     let settings = Arc::new(settings.clone());
     match d.agent(id).is_ok() {
-        true => d.agent_mut(id)?.settings = settings,
+        true => {
+            let supervises = settings.supervisor;
+            d.agent_mut(id)?.settings = settings;
+            if !supervises {
+                participants::loses_rights(d, id)?;
+            }
+        }
         false => {
             valid::at_most("number of agents", d.kept().agents.len() + 1, limits::AGENTS_MAX)?;
             let row = Agent::new(settings, d.at_ms);

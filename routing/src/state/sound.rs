@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::agent::Agent;
-use super::conversation::{Alarm, Conversation, Stage};
+use super::conversation::{Alarm, Conversation, Rare, Stage};
 use super::index::Index;
 use super::tenant::Tenant;
 use crate::command::Reader;
@@ -22,6 +22,7 @@ impl Tenant {
             .try_for_each(|(id, row)| {
                 holds('H', *id == row.id, || format!("{id} is kept as {}", row.id))?;
                 self.check_owner(row)?;
+                self.check_participants(row)?;
                 check_alarms(row)?;
                 check_cursors(row)?;
                 bounded("exclusions", row.excluded.len(), limits::DECLINES_MAX)?;
@@ -52,6 +53,38 @@ impl Tenant {
         holds('C', fit, || {
             format!("{id} is {} and {agent} is {:?}", row.stage.word(), owner.presence)
         })
+    }
+
+    /// C, I, L: who takes part beside the owner may, and nobody does twice.
+    fn check_participants(&self, row: &Conversation) -> Result<(), Violation> {
+        let Some(rare) = &row.rare else { return Ok(()) };
+        let id = row.id;
+        holds('H', **rare != Rare::default(), || format!("{id} keeps nothing"))?;
+        let owned = matches!(row.stage, Stage::Assigned { .. } | Stage::Paused { .. });
+        let mut seen: Vec<AgentId> = row.owner().into_iter().collect();
+        for (agent, role) in &rare.participants {
+            let may = self.kept.agents.get(agent).is_some_and(|who| {
+                who.presence != Presence::Offline && (who.settings.supervisor || !role.supervises())
+            });
+            let here = if role.supervises() { row.open() } else { owned };
+            holds('C', may && here && !seen.contains(agent), || {
+                format!("{id} is {} and has {agent} as {role:?}", row.stage.word())
+            })?;
+            seen.push(*agent);
+        }
+        for (agent, role, until_ms) in &rare.invited {
+            let may = owned && !role.supervises() && !seen.contains(agent) && self.kept.agents.contains(agent);
+            holds('C', may, || format!("{id} has asked {agent} in as {role:?}"))?;
+            holds('I', row.alarm(Alarm::InvitationEnd(*agent)) == Some(*until_ms), || {
+                format!("{id} has asked {agent} in without end")
+            })?;
+            seen.push(*agent);
+        }
+        bounded(
+            "participants",
+            rare.participants.len() + rare.invited.len(),
+            limits::PARTICIPANTS_MAX,
+        )
     }
 
     /// D, E, L of every agent.

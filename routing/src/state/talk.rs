@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::conversation::{Alarm, Stage};
 use super::draft::Draft;
-use super::{arrive, hand_over, valid};
+use super::{arrive, hand_over, participants, valid};
 use crate::command::{Author, Body, Reader, Value};
 use crate::event::{EntryKind, Event, Receipt};
 use crate::ids::{AgentId, ConversationId, Seq};
@@ -47,7 +47,20 @@ pub(crate) fn message(
                 },
             )?
         }
-        Author::Participant { .. } => return Err(Rejection::NotAParticipant),
+        Author::Participant { agent } => {
+            let answers = participants::may_speak(d, id, *agent)?;
+            let seq = d.entry(
+                id,
+                EntryKind::Message {
+                    author: author.clone(),
+                    body: body.clone(),
+                },
+            )?;
+            if answers {
+                agent_has_replied(d, id)?;
+            }
+            seq
+        }
         Author::System => d.entry(
             id,
             EntryKind::Message {
@@ -111,7 +124,7 @@ pub(crate) fn note(d: &mut Draft<'_>, id: ConversationId, agent: AgentId, body: 
     let row = d.conversation(id)?;
     let who = d.agent(agent)?;
     let serves = row.queue.is_some_and(|queue| who.settings.queues.contains_key(&queue));
-    let had = row.stage.agent() == Some(agent) || row.last_agent == Some(agent);
+    let had = row.stage.agent() == Some(agent) || row.last_agent == Some(agent) || row.role_of(agent).is_some();
     if !(serves || had || who.settings.supervisor) {
         return Err(valid::not_yours());
     }

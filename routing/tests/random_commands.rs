@@ -1,6 +1,9 @@
 //! Random commands, well-formed and not, thrown at the state: the invariants hold after each, a refusal changes nothing, equal
 //! commands give equal bytes, and a state that was written and read in the middle goes on as the one that was not.
 
+#[path = "random/parts.rs"]
+mod parts;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -43,6 +46,7 @@ fn author() -> impl Strategy<Value = Author> {
         3 => (agent(), epoch()).prop_map(|(agent, epoch)| Author::Agent { agent, epoch }),
         1 => agent().prop_map(|agent| Author::Supervisor(Principal::Agent(agent))),
         1 => Just(Author::System),
+        1 => agent().prop_map(|agent| Author::Participant { agent }),
     ]
 }
 
@@ -172,8 +176,9 @@ fn classification() -> impl Strategy<Value = Classification> {
 
 fn setting() -> impl Strategy<Value = Command> {
     prop_oneof![
-        4 => queue_settings().prop_map(|(queue, settings)| Command::PutQueue { queue, settings }),
+        4 => parts::with_hours(queue_settings()).prop_map(|(queue, settings)| Command::PutQueue { queue, settings }),
         8 => agent_settings().prop_map(|(agent, settings)| Command::PutAgent { agent, settings }),
+        3 => parts::setting(),
         1 => queue().prop_map(|queue| Command::RemoveQueue { queue }),
         1 => agent().prop_map(|agent| Command::RemoveAgent { agent }),
         1 => skill().prop_map(|skill| Command::PutSkill {
@@ -189,14 +194,15 @@ fn of_conversation() -> impl Strategy<Value = Command> {
     let attributes =
         proptest::collection::btree_map("[ab]", proptest::option::of(any::<i64>().prop_map(Value::Number)), 0..3);
     prop_oneof![
-            20 => (c(), channel(), classification(), proptest::option::of(body())).prop_map(
-                |(conversation, channel, classification, message)| Command::StartConversation {
+            20 => (c(), channel(), classification(), proptest::option::of(body()),
+                proptest::option::weighted(0.1, parts::schedule()), proptest::option::weighted(0.1, Just("+81".to_owned()))).prop_map(
+                |(conversation, channel, classification, message, schedule, callback)| Command::StartConversation {
                     conversation,
                     channel,
                     customer: CustomerId(format!("customer {}", conversation.0 % 3)),
                     attributes: BTreeMap::new(),
                     classification,
-                    message, schedule: None, callback: None,
+                    message, schedule, callback,
     }
             ),
             6 => (c(), author(), body())
@@ -286,12 +292,12 @@ fn step() -> impl Strategy<Value = Step> {
             number,
         }
     });
-    let command = prop_oneof![1 => setting(), 6 => of_conversation(), 8 => of_agent()];
+    let command = prop_oneof![1 => setting(), 6 => of_conversation(), 8 => of_agent(), 4 => parts::command()];
     prop_oneof![
         16 => (command, proptest::option::weighted(0.3, key)).prop_map(|(command, key)| Step::Do(command, key)),
         6 => (0usize..20).prop_map(Step::Fire),
         4 => (-1_000i64..40_000).prop_map(Step::Wait),
-        10 => (conversation(), 0u8..6).prop_map(|(conversation, act)| Step::Rightly(conversation, act)),
+        12 => (conversation(), 0u8..14).prop_map(|(conversation, act)| Step::Rightly(conversation, act)),
     ]
 }
 
@@ -423,7 +429,8 @@ impl World {
                             disposition: None,
                             resolved: None,
                         },
-                        _ => Command::Resume { conversation, by },
+                        5 => Command::Resume { conversation, by },
+                        other => parts::rightly(&view, agent, *other),
                     },
                     None,
                 );
@@ -484,6 +491,7 @@ fn random_commands_get_somewhere() {
         "not_eligible",
         "queue_full",
         "offer_over",
+        "not_a_participant",
     ] {
         assert!(world.applied.contains_key(code), "never {code}: {:?}", world.applied);
     }

@@ -3,6 +3,7 @@
 
 mod admin;
 mod cluster;
+mod replay;
 mod status;
 pub(crate) mod tenant;
 mod token;
@@ -43,6 +44,9 @@ enum Command {
     /// Checks, loads or shows a tenant
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
+    /// Runs what has happened again, under another policy
+    #[command(subcommand)]
+    Replay(replay::ReplayCommand),
     /// Signs tokens for customers and agents
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -155,6 +159,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Cluster(command) => cluster::run(command),
         Command::Config(command) => config(command),
         Command::Tenant(command) => tenant::run(command),
+        Command::Replay(command) => replay::run(command),
         Command::Token(command) => token::run(command),
     }
 }

@@ -168,6 +168,7 @@ fn newcomer_row(d: &mut Draft<'_>, who: &Newcomer<'_>) -> Conversation {
         served_ms: 0,
         rare: None,
         returns: false,
+        leg: None,
     }
 }
 

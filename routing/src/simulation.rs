@@ -262,10 +262,9 @@ impl World {
             attributes: std::mem::take(&mut arrival.attributes),
             classification: std::mem::take(&mut arrival.classification),
             message: arrival.message.take(),
-            schedule: None,
-            callback: None,
+            schedule: arrival.schedule.take(),
+            callback: arrival.callback.take(),
         };
-        let patience = arrival.patience;
         self.visits.insert(id, Visit::new(arrival, self.now_ms, self.happened));
         if let Err(rejection) = self.apply(command, sink) {
             let code = rejection.code();
@@ -273,12 +272,6 @@ impl World {
             if let Some(visit) = self.visits.remove(&id) {
                 sink.ended(&visit.outcome(self.now_ms, End::Refused(code)));
             }
-            return;
-        }
-        if let Patience::Closes(ms) | Patience::Disconnects(ms) = patience
-            && self.visits.contains_key(&id)
-        {
-            self.intend(ms, id, Deed::Leaves);
         }
     }
 
@@ -342,6 +335,14 @@ impl World {
     /// What an event means for the people.
     fn learn<S: Sink>(&mut self, event: &Event, sink: &mut S) {
         match event {
+            Event::Demand(demand) => {
+                // Patience begins with the wait: who is put off does not wait yet.
+                if let Some(visit) = self.visits.get_mut(&demand.conversation)
+                    && let Some(after_ms) = visit.begins_to_wait()
+                {
+                    self.intend(after_ms, demand.conversation, Deed::Leaves);
+                }
+            }
             Event::Agent(item) => {
                 if let AgentItemKind::Offered {
                     conversation, epoch, ..

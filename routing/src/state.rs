@@ -31,7 +31,6 @@ mod put;
 mod queue;
 mod queue_settings;
 mod relax;
-mod report;
 mod rows;
 mod schedule;
 mod snapshot;

@@ -55,11 +55,11 @@ fn world(agents: &[AgentId], change: impl FnOnce(&mut QueueSettings)) -> World {
         };
         let settings = AgentSettings {
             name: agent.to_string(),
-            queues: Membership::plain([QUEUE]),
+            queues: BTreeMap::from([(QUEUE, Membership::default())]),
             capacity: Capacity {
-                interruptible: 0,
                 total: 1,
                 channels: BTreeMap::from([(chat(), slot)]),
+                ..Capacity::default()
             },
             ..AgentSettings::default()
         };

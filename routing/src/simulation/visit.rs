@@ -24,6 +24,7 @@ pub(super) struct Visit {
     pub arrived_at_ms: Millis,
     /// Number of the input that brought it.
     pub came: u64,
+    pub waits: bool,
     pub queue: Option<QueueId>,
     pub offered_at_ms: Option<Millis>,
     pub offers: u32,
@@ -42,6 +43,7 @@ impl Visit {
             arrival,
             arrived_at_ms,
             came,
+            waits: false,
             queue: None,
             offered_at_ms: None,
             offers: 0,
@@ -56,6 +58,14 @@ impl Visit {
 
     pub fn id(&self) -> ConversationId {
         self.arrival.conversation
+    }
+
+    /// It waits; the first time, gives after how long its customer leaves, if they do.
+    pub fn begins_to_wait(&mut self) -> Option<u64> {
+        match (std::mem::replace(&mut self.waits, true), self.arrival.patience) {
+            (false, Patience::Closes(ms) | Patience::Disconnects(ms)) => Some(ms),
+            _ => None,
+        }
     }
 
     /// It is offered, after so much had happened; gives the offer's number, from 0.

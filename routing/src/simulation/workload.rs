@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::command::{Body, Command, PresenceChange, Value};
+use crate::command::{Body, Command, PresenceChange, Schedule, Value};
 use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Millis};
 use crate::settings::Classification;
 
@@ -39,6 +39,10 @@ pub struct Arrival {
     pub classification: Classification,
     /// First message.
     pub message: Option<Body>,
+    /// R33: begins to wait later.
+    pub schedule: Option<Schedule>,
+    /// R33: where they can be called back.
+    pub callback: Option<String>,
     /// How much work it is.
     pub service: Service,
     /// How long they wait.
@@ -59,6 +63,8 @@ impl Arrival {
             attributes: BTreeMap::new(),
             classification,
             message: None,
+            schedule: None,
+            callback: None,
             service: Service::Takes(0),
             patience: Patience::Endless,
             replies: Vec::new(),

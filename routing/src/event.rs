@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Author, Body, Due, Explanation, Reader, Role, Schedule, Timer};
 use crate::ids::{AgentId, CalendarId, Channel, ConversationId, CustomerId, Epoch, Millis, QueueId, Seq, TenantId};
+use crate::report::{Figures, RowKey};
 use crate::settings::{Requirement, RoutingSettings};
 use crate::view::{Demand, Presence, QueueRates, QueueView, Supply};
 
@@ -164,6 +165,8 @@ pub enum Event {
         agent: Option<AgentId>,
         rating: u8,
     },
+    /// KPIs leave the state: of an old quarter hour, or news of one that has left before. Rows of equal key add up.
+    ReportClosed { key: RowKey, figures: Arc<Figures> },
 }
 
 /// A durable entry: all kinds share one `seq` in their conversation.

@@ -34,6 +34,7 @@ pub mod invariants;
 pub mod limits;
 pub mod queue_manager;
 pub mod rejection;
+pub mod report;
 pub mod settings;
 pub mod simulation;
 pub mod state;

@@ -62,6 +62,12 @@ pub const REMARK_MAX_BYTES: usize = 512;
 pub const SCHEDULE_MAX_MS: u64 = 366 * 24 * 3_600_000;
 /// Highest rating (CSAT); 4 and 5 are satisfied.
 pub const RATING_MAX: u8 = 5;
+/// Quarter hours of KPIs that the state keeps, the current one not counted.
+pub const REPORT_QUARTERS_KEPT: u64 = 4;
+/// Rows of KPIs that the state keeps of one tenant; beyond them the oldest leave early.
+pub const REPORT_ROWS_MAX: usize = 100_000;
+/// An agent's time is measured over at most so long at once, in milliseconds: a day.
+pub const REPORT_SPAN_MAX_MS: u64 = 24 * 3_600_000;
 /// Rules of one tenant.
 pub const RULES_MAX: usize = 256;
 /// Parts of one rule.

@@ -88,7 +88,7 @@ pub struct WhyNot {
 pub struct AgentWhyNot {
     /// Who.
     pub agent: AgentId,
-    /// Each predicate that fails (`unknown`, `presence`, `queue`, `skill:billing`, `channel`, `capacity`, `excluded`, `preference`); none: eligible.
+    /// Each predicate that fails (`unknown`, `presence`, `queue`, `ring`, `skill:billing`, `channel`, `capacity`, `excluded`, `preference`); none: eligible.
     pub failed: Vec<String>,
 }
 
@@ -205,7 +205,11 @@ impl QueueManager {
                 self.pending.rouse(Resting::Agent(*agent));
                 self.index.end_supply(*agent);
             }
-            Event::Queue(view) => self.index.put_queue(view),
+            Event::Queue(view) => {
+                // Who may have what has changed with it.
+                self.pending.hear_all();
+                self.index.put_queue(view);
+            }
             Event::QueueEnded { queue } => self.index.end_queue(*queue),
             Event::Routing(settings) => self.index.put_routing(settings),
             Event::Rates(rates) => self.index.put_rates(rates),

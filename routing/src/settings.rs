@@ -14,5 +14,5 @@ pub use policy::{
 };
 pub use queue::{
     AgentChoice, AtCap, CrossQueueTerms, EscalateAction, EscalateWhen, Escalation, NoReply, Order, QueueSettings,
-    Relaxation, ReturnWhenFull, Ring, RingOpens, ShareRule, SkillChange, WhenClosed, WrapUp,
+    Relaxation, ReturnWhenFull, Ring, RingOpens, Rings, ShareRule, SkillChange, WhenClosed, WrapUp,
 };

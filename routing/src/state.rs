@@ -31,6 +31,7 @@ mod put;
 mod queue;
 mod queue_settings;
 mod relax;
+mod report;
 mod rows;
 mod schedule;
 mod snapshot;

@@ -17,7 +17,7 @@ use routing::queue_manager::{DecisionId, QueueManager, Settled};
 use routing::rejection::Rejection;
 use routing::settings::{
     AgentChoice, AgentSettings, Capacity, ChannelCapacity, CrossQueue, CrossQueueTerms, Membership, Order,
-    QueueSettings, Requirement, RoutingSettings,
+    QueueSettings, Requirement, Ring, RingOpens, RoutingSettings,
 };
 use routing::view::{Demand, Presence, QueueRates, QueueView, Supply, Views};
 
@@ -43,6 +43,8 @@ struct DemandShape {
     only: Option<u8>,
     excluded: BTreeSet<u8>,
     held: bool,
+    /// As bits.
+    rings: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +69,8 @@ enum Step {
     Queue(u8, u8, u8, (u8, u8)),
     Routing(u8),
     Rates(u8, u8),
+    /// How many rings, and which of them are shared.
+    Rings(u8, u8, u8),
     /// The log takes this decision in flight, or loses it.
     Commit(u8, bool),
     Hear(u8),
@@ -85,27 +89,32 @@ fn demand() -> impl Strategy<Value = DemandShape> {
     let rare = || prop::bool::weighted(0.1);
     let only = prop_oneof![6 => Just(None), 1 => (0..6u8).prop_map(Some)];
     let excluded = prop_oneof![4 => Just(BTreeSet::new()), 1 => prop::collection::btree_set(0..6u8, 1..3)];
-    let constraints = (requirements(), requirements(), only, excluded);
+    let rings = prop_oneof![2 => Just(0), 1 => (0..4u8).prop_map(|bits| bits << 1)];
+    let constraints = (requirements(), requirements(), only, excluded, rings);
     (0..3u8, 0..3u8, 0..10u8, rare(), 0..50u8, rare(), constraints).prop_map(
-        |(queue, channel, priority, expedited, since, held, (required, preferred, only, excluded))| DemandShape {
-            queue,
-            channel,
-            priority,
-            expedited,
-            since,
-            required,
-            preferred,
-            only,
-            excluded,
-            held,
+        |(queue, channel, priority, expedited, since, held, (required, preferred, only, excluded, rings))| {
+            DemandShape {
+                queue,
+                channel,
+                priority,
+                expedited,
+                since,
+                required,
+                preferred,
+                only,
+                excluded,
+                held,
+                rings,
+            }
         },
     )
 }
 
 fn agent() -> impl Strategy<Value = AgentShape> {
+    let tier = prop_oneof![2 => Just(0), 1 => 1..3u8];
     (
         prop::collection::btree_map(0..2u8, 1..4u8, 0..3),
-        prop::collection::btree_map(0..3u8, (0..2u8, 0..3u8, 1..4u8), 1..4),
+        prop::collection::btree_map(0..3u8, (tier, 0..3u8, 1..4u8), 1..4),
         0..8u8,
         prop::collection::btree_map(0..3u8, (1..4u8, 0..3u8, prop::bool::weighted(0.2)), 1..4),
     )
@@ -129,6 +138,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(id, order, choice, terms)| Step::Queue(id, order, choice, terms)),
         1 => (0..7u8).prop_map(Step::Routing),
         1 => (0..3u8, 0..4u8).prop_map(|(id, handle)| Step::Rates(id, handle)),
+        2 => (0..3u8, 0..3u8, 0..4u8).prop_map(|(id, rings, shared)| Step::Rings(id, rings, shared << 1)),
         8 => (any::<u8>(), prop::bool::weighted(0.9)).prop_map(|(at, taken)| Step::Commit(at, taken)),
         6 => (1..12u8).prop_map(Step::Hear),
         6 => any::<u8>().prop_map(Step::Settle),
@@ -313,7 +323,7 @@ impl World {
                     only: shape.only.map(|a| AgentId(id(a))),
                     excluded: excluded.into_iter().collect(),
                     held: shape.held,
-                    rings: 0,
+                    rings: shape.rings,
                     offers: 0,
                 };
                 self.commit(vec![Event::Demand(demand)]);
@@ -405,13 +415,26 @@ impl World {
                     ratio: (*term).into(),
                     cost: (*term).into(),
                 };
+                let before = self.truth.queues.get(&queue);
+                settings.rings = before.map(|view| view.settings.rings.clone()).unwrap_or_default();
                 let view = QueueView {
                     queue,
                     settings: Arc::new(settings),
                     version: self.index,
-                    shared_rings: 0,
+                    shared_rings: before.map_or(0, |view| view.shared_rings),
                     open: true,
                 };
+                self.commit(vec![Event::Queue(view)]);
+            }
+            Step::Rings(n, rings, shared) => {
+                let mut view = self.truth.queues[&QueueId(id(*n))].clone();
+                let mut settings = QueueSettings::clone(&view.settings);
+                let ring = Ring {
+                    opens: RingOpens::AfterMs(1),
+                };
+                settings.rings = vec![ring; usize::from(*rings)];
+                view.settings = Arc::new(settings);
+                view.shared_rings = *shared;
                 self.commit(vec![Event::Queue(view)]);
             }
             Step::Commit(at, taken) => self.commit_flight(*at, *taken),
@@ -702,6 +725,7 @@ fn what_the_state_refuses_without_a_word_rests_longer_each_time() {
         only: None,
         excluded: BTreeSet::new(),
         held: false,
+        rings: 0,
     };
     world.step(&Step::Agent(0, shape));
     world.step(&Step::Demand(0, demand));

@@ -77,6 +77,17 @@ fn queue_settings() -> impl Strategy<Value = (QueueId, QueueSettings)> {
         after_ms: 30_000,
         exclude_ms: 10_000,
     }));
+    let change = prop_oneof![
+        (1u8..10).prop_map(SkillChange::LowerBy),
+        Just(SkillChange::Prefer),
+        Just(SkillChange::Drop)
+    ];
+    let relaxations = proptest::collection::vec((1u64..40_000, proptest::option::of(skill()), change), 0..4);
+    let opens = prop_oneof![
+        2 => (1u64..40_000).prop_map(RingOpens::AfterMs),
+        1 => Just(RingOpens::While(ShareRule::LengthAbove(1))),
+    ];
+    let rings = proptest::collection::vec(opens.prop_map(|opens| Ring { opens }), 0..3);
     (
         queue(),
         any::<bool>(),
@@ -86,9 +97,20 @@ fn queue_settings() -> impl Strategy<Value = (QueueId, QueueSettings)> {
         escalations,
         wrap_up,
         any::<bool>(),
+        (relaxations, rings),
     )
         .prop_map(
-            |(id, auto_accept, length_max, timeouts_until_away, no_reply, escalations, wrap_up, offline)| {
+            |(id, auto_accept, length_max, timeouts_until_away, no_reply, escalations, wrap_up, offline, late)| {
+                let (mut steps, rings) = late;
+                steps.sort_by_key(|(after_ms, ..)| *after_ms);
+                let relaxations = steps
+                    .into_iter()
+                    .map(|(after_ms, skill, change)| Relaxation {
+                        after_ms,
+                        skill,
+                        change,
+                    })
+                    .collect();
                 let at_cap = if offline {
                     AtCap::Offline {
                         text: "later".to_owned(),
@@ -105,6 +127,8 @@ fn queue_settings() -> impl Strategy<Value = (QueueId, QueueSettings)> {
                     wrap_up,
                     at_cap,
                     reopen_window_ms: 60_000,
+                    relaxations,
+                    rings,
                     ..QueueSettings::named(&format!("queue {id}"))
                 };
                 (id, settings)
@@ -113,7 +137,11 @@ fn queue_settings() -> impl Strategy<Value = (QueueId, QueueSettings)> {
 }
 
 fn agent_settings() -> impl Strategy<Value = (AgentId, AgentSettings)> {
-    let queues = proptest::collection::btree_set(queue(), 1..4);
+    let membership = (0u8..3).prop_map(|tier| Membership {
+        tier,
+        ..Membership::default()
+    });
+    let queues = proptest::collection::btree_map(queue(), membership, 1..4);
     let skills = proptest::collection::btree_map(skill(), 1u8..=10, 0..2);
     (agent(), queues, skills, 1u16..4, 1u32..5, any::<bool>(), any::<bool>()).prop_map(
         |(id, queues, skills, chats, total, may_pull, supervisor)| {
@@ -135,7 +163,7 @@ fn agent_settings() -> impl Strategy<Value = (AgentId, AgentSettings)> {
             let settings = AgentSettings {
                 name: format!("agent {id}"),
                 skills,
-                queues: Membership::plain(queues),
+                queues,
                 capacity: Capacity {
                     total,
                     channels,
@@ -186,6 +214,10 @@ fn setting() -> impl Strategy<Value = Command> {
             description: String::new()
         }),
         1 => skill().prop_map(|skill| Command::RemoveSkill { skill }),
+        2 => (queue(), 1u8..3, any::<bool>()).prop_map(|(queue, ring, shared)| {
+            let why = "2 wait".to_owned();
+            Command::ShareRing { queue, ring, shared, why }
+        }),
     ]
 }
 

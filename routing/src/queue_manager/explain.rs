@@ -6,6 +6,7 @@ use super::waiting::{Class, Spec};
 use super::{AgentWhyNot, WhyNot};
 use crate::ids::{AgentId, ConversationId, Millis};
 use crate::limits::REQUIREMENTS_MAX;
+use crate::settings::Rings;
 
 /// Members of a queue by the first predicate that removes them, in the order of [`Counts::removed`].
 #[derive(Clone, Debug, Default)]
@@ -13,6 +14,7 @@ pub(super) struct Counts {
     pub(super) considered: u32,
     pub(super) eligible: u32,
     presence: u32,
+    ring: u32,
     skills: [u32; REQUIREMENTS_MAX],
     channel: u32,
     capacity: u32,
@@ -29,6 +31,7 @@ impl Counts {
             }
         };
         add("presence", self.presence);
+        add("ring", self.ring);
         for (wanted, &count) in spec.key.required.iter().zip(&self.skills) {
             if count > 0 {
                 add(&format!("skill:{}", wanted.skill.0), count);
@@ -52,6 +55,7 @@ impl Index {
             counts.considered += profile.agents;
             counts.presence += profile.agents - profile.available;
             match relation.fails {
+                Fails::Ring => counts.ring += profile.available,
                 Fails::Skill(at) => counts.skills[usize::from(at).min(REQUIREMENTS_MAX - 1)] += profile.available,
                 Fails::Channel => counts.channel += profile.available,
                 Fails::Nothing => {
@@ -134,6 +138,10 @@ impl Index {
             .sum()
     }
 
+    fn rings_of(&self, spec: &Spec) -> Rings {
+        self.queues[spec.key.queue as usize].rings.and(spec.key.rings)
+    }
+
     /// Each predicate that an agent fails.
     fn failed(&self, class: &Class, spec: &Spec, id: AgentId) -> Vec<String> {
         let Some(&handle) = self.agent_of.get(&id) else {
@@ -148,6 +156,12 @@ impl Index {
         }
         if !asked_for && !profile.queues.contains(&spec.key.queue) {
             failed.push("queue".to_owned());
+        }
+        if !asked_for
+            && let Some(membership) = profile.membership(self.queues[spec.key.queue as usize].id)
+            && !self.rings_of(spec).serve(membership.tier)
+        {
+            failed.push("ring".to_owned());
         }
         if !asked_for {
             for wanted in spec.key.required.iter() {

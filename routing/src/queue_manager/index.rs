@@ -25,7 +25,7 @@ use super::slab::{NONE, Slab};
 use super::supply::{Agent, Pool, Profile, ProfileKey};
 use super::waiting::{Class, ClassKey, Spec, SpecKey, Waiting};
 use crate::ids::{AgentId, ConversationId, Millis, QueueId};
-use crate::settings::{AgentChoice, CrossQueue, CrossQueueTerms, Order};
+use crate::settings::{AgentChoice, CrossQueue, CrossQueueTerms, Order, QueueSettings, Rings};
 use crate::view::QueueView;
 
 /// A queue, as matching sees it.
@@ -48,6 +48,8 @@ pub(super) struct Queue {
     pub(super) pass: u128,
     /// Conversations that may be offered.
     pub(super) listed: u32,
+    /// R5, R6: serve whatever waits here.
+    pub(super) rings: Rings,
     pub(super) profiles: BTreeSet<u32>,
     pub(super) specs: BTreeSet<u32>,
 }
@@ -126,6 +128,7 @@ impl Index {
             last_turn: None,
             pass: 0,
             listed: 0,
+            rings: QueueSettings::named("").rings_always(0),
             profiles: BTreeSet::new(),
             specs: BTreeSet::new(),
         });
@@ -145,6 +148,8 @@ impl Index {
         queue.answer_target_ms = view.settings.answer_target_ms;
         let rechosen = queue.choice != view.settings.choice;
         queue.choice = view.settings.choice;
+        let rings = view.settings.rings_always(view.shared_rings);
+        let opened = std::mem::replace(&mut queue.rings, rings) != rings;
         if queue.order != order {
             self.put_order(handle, order);
         }
@@ -153,6 +158,29 @@ impl Index {
             for profile in profiles {
                 self.reorder_pools(profile);
             }
+        }
+        if opened {
+            self.relate_anew(handle);
+        }
+    }
+
+    /// Who serves the queue changed: each cell of its specs is filled anew.
+    fn relate_anew(&mut self, queue: u32) {
+        let specs: Vec<u32> = self.queues[queue as usize].specs.iter().copied().collect();
+        for handle in specs {
+            let spec = &mut self.specs[handle];
+            spec.relations.clear();
+            let row = std::mem::take(&mut spec.row);
+            for &class in &spec.classes {
+                for pool in row.iter() {
+                    self.pools[pool].row.remove(class);
+                }
+                self.stuck.remove(class);
+                if self.nonempty.contains(class) {
+                    self.fresh_classes.insert(class);
+                }
+            }
+            self.relate_spec(handle);
         }
     }
 
@@ -193,7 +221,9 @@ impl Index {
     /// Fills one cell of the compatibility matrix.
     pub(super) fn relate(&mut self, spec_handle: u32, profile_handle: u32) {
         let spec = &mut self.specs[spec_handle];
-        let relation = self.profiles[profile_handle].relation(profile_handle, &spec.key);
+        let queue = &self.queues[spec.key.queue as usize];
+        let rings = queue.rings.and(spec.key.rings);
+        let relation = self.profiles[profile_handle].relation(profile_handle, &spec.key, queue.id, rings);
         let at = spec.relations.partition_point(|r| r.profile < profile_handle);
         spec.relations.insert(at, relation);
         if !relation.compatible() {
@@ -235,11 +265,12 @@ impl Index {
             }
             serving.sort();
             lines.push(format!(
-                "class {} {:?} {:?} {:?} only {:?} excluded {:?} band {:?}: {} members {order:?} served by {serving:?}",
+                "class {} {:?} {:?} {:?} rings {:b} only {:?} excluded {:?} band {:?}: {} members {order:?} served by {serving:?}",
                 queue.id,
                 spec.key.channel,
                 spec.key.required,
                 spec.key.preferred,
+                spec.key.rings,
                 class.key.only,
                 class.key.excluded,
                 class.key.band,
@@ -264,7 +295,7 @@ impl Index {
         }
         for queue in self.queues.iter().filter(|queue| queue.known) {
             lines.push(format!(
-                "queue {} {:?} {:?} {} {:?} {} {} {}",
+                "queue {} {:?} {:?} {} {:?} {} {} {} {:?}",
                 queue.id,
                 queue.order,
                 queue.choice,
@@ -272,7 +303,8 @@ impl Index {
                 queue.terms,
                 queue.answer_target_ms,
                 queue.handle_ms,
-                queue.listed
+                queue.listed,
+                queue.rings
             ));
         }
         lines.push(format!("{:?} across queues", self.cross));
@@ -342,6 +374,8 @@ impl Relation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fails {
     Nothing,
+    /// Their ring is not open (R5, R6).
+    Ring,
     /// The required skill of this position.
     Skill(u8),
     Channel,

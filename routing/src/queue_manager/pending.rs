@@ -89,6 +89,15 @@ impl PendingDecisions {
         }
     }
 
+    /// Something that concerns every conversation of a queue was heard.
+    pub(super) fn hear_all(&mut self) {
+        for pending in self.all.values_mut() {
+            if let Pending::Offer(offer) = pending {
+                offer.heard = true;
+            }
+        }
+    }
+
     /// The conversation was offered or assigned to the agent.
     pub(super) fn land(&mut self, conversation: ConversationId, agent: AgentId) {
         if let Some(id) = self.offers.get(&conversation)

@@ -8,7 +8,7 @@ use super::index::{Fails, Index, Relation};
 use super::slab::NONE;
 use super::waiting::SpecKey;
 use crate::ids::{AgentId, Channel, Millis, QueueId, SkillName};
-use crate::settings::{AgentChoice, AgentSettings, Membership};
+use crate::settings::{AgentChoice, AgentSettings, Membership, Rings};
 use crate::view::{NoRoom, Presence, Supply};
 
 /// Profiles without agents that are kept beyond the number of those with some.
@@ -95,14 +95,18 @@ impl Profile {
             .map_or(0, |at| self.key.skills[at].1)
     }
 
-    /// How this profile, one of the spec's queue, stands to the spec.
-    pub(super) fn relation(&self, handle: u32, spec: &SpecKey) -> Relation {
+    /// How this profile, one of the spec's queue, stands to the spec. `rings` are those that serve it.
+    pub(super) fn relation(&self, handle: u32, spec: &SpecKey, queue: QueueId, rings: Rings) -> Relation {
+        let in_ring = self
+            .membership(queue)
+            .is_some_and(|membership| rings.serve(membership.tier));
         let lacking = spec
             .required
             .iter()
             .position(|wanted| self.level(&wanted.skill) < wanted.level);
         let slot = self.channel(&spec.channel);
         let fails = match (lacking, slot) {
+            _ if !in_ring => Fails::Ring,
             (Some(at), _) => Fails::Skill(at as u8),
             (None, None) => Fails::Channel,
             (None, Some(_)) => Fails::Nothing,

@@ -53,6 +53,8 @@ pub(super) struct SpecKey {
     pub(super) channel: SharedChannel,
     pub(super) required: Arc<[Requirement]>,
     pub(super) preferred: Arc<[Requirement]>,
+    /// R5: opened for it, as bits; what serves everybody of the queue is not in it.
+    pub(super) rings: u8,
 }
 
 #[derive(Debug)]
@@ -308,6 +310,7 @@ impl Index {
             channel: Arc::new(demand.channel.clone()),
             required: Arc::clone(&demand.required),
             preferred: Arc::clone(&demand.preferred),
+            rings: demand.rings,
         };
         if let Some(&spec) = self.spec_of.get(&key) {
             return spec;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::classification::Requirement;
 use crate::ids::{CalendarId, QueueId, SkillName};
-use crate::limits::{LAST_AGENT_WAIT_MS, PRIORITIES};
+use crate::limits::{LAST_AGENT_WAIT_MS, PRIORITIES, RINGS_MAX};
 
 /// In which order a queue's conversations are served. Ties go to the older, then to the earlier command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,11 +155,28 @@ pub enum SkillChange {
 }
 
 /// R5, R6: a further group of agents: the members of this queue whose tier is the ring's position, counted from 1. Members of tier
-/// 0 serve from the start; who is of another tier is offered a conversation once that ring has opened for it or is shared.
+/// 0 serve from the start; who is of another tier is offered a conversation once that ring has opened for it or is shared. A tier
+/// beyond the queue's rings is only a place in a fixed order (R8) and serves from the start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ring {
     /// When it serves.
     pub opens: RingOpens,
+}
+
+/// A set of rings, as bits (bit n: tier n); tier 0 is always in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rings(u8);
+
+impl Rings {
+    /// With these as well.
+    pub fn and(self, bits: u8) -> Self {
+        Self(self.0 | bits)
+    }
+
+    /// Whether agents of this tier serve.
+    pub fn serve(self, tier: u8) -> bool {
+        tier == 0 || tier >= u8::BITS as u8 || self.0 & (1 << tier) != 0
+    }
 }
 
 /// When a ring serves.
@@ -337,5 +354,13 @@ impl QueueSettings {
             when_closed: WhenClosed::default(),
             cross_queue: CrossQueueTerms::default(),
         }
+    }
+
+    /// Rings that serve every conversation: those that are shared, and tiers that have no ring.
+    pub fn rings_always(&self, shared_rings: u8) -> Rings {
+        let ringed = (1..)
+            .take(self.rings.len().min(RINGS_MAX))
+            .fold(0, |bits, tier| bits | 1 << tier);
+        Rings(!ringed | shared_rings)
     }
 }

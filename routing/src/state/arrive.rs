@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::conversation::{Alarm, Conversation, OfferTerms, Stage};
 use super::draft::Draft;
-use super::{end, offers, participants, talk, timers, valid};
+use super::{end, offers, participants, relax, talk, timers, valid};
 use crate::command::{Author, Body, Schedule, Value};
 use crate::event::{AgentItemKind, CloseOutcome, EntryKind, Event, OfferOutcome, Receipt, UnassignReason};
 use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId};
@@ -168,6 +168,7 @@ fn newcomer_row(d: &mut Draft<'_>, who: &Newcomer<'_>) -> Conversation {
         served_ms: 0,
         rare: None,
         returns: false,
+        leg: None,
     }
 }
 
@@ -223,6 +224,7 @@ pub(crate) fn join(d: &mut Draft<'_>, id: ConversationId, queue: QueueId) -> Res
         row.entered = row.entered.or(Some(queue));
         row.queue_since_ms = at_ms;
         row.escalated = 0;
+        relax::start_over(row);
         let length = d.base().queue_counts(queue).in_queue();
         for (step, escalation) in d.queue(queue)?.settings.escalations.iter().enumerate() {
             let EscalateWhen::LongerThan(longest) = escalation.when else {
@@ -267,6 +269,7 @@ pub(crate) fn wait(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Rejectio
             row.set_alarm(Alarm::Escalation(step as u8), since_ms.saturating_add(after_ms));
         }
     }
+    relax::set_alarms(row, &settings);
     match present {
         true => row.clear_alarm(Alarm::AbandonHold),
         false => row.set_alarm(Alarm::AbandonHold, at_ms.saturating_add(settings.abandon_hold_ms)),
@@ -281,6 +284,7 @@ pub(crate) fn wait_anew(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Rej
     row.waiting_since_ms = at_ms;
     row.queue_since_ms = at_ms;
     row.escalated = 0;
+    relax::start_over(row);
     wait(d, id)
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::report::Leg;
 use crate::command::{Due, Explanation, Reader, Role, Schedule, Timer, Value};
 use crate::event::{CloseOutcome, ConversationView, Phase};
 use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, Millis, QueueId, Seq};
@@ -239,6 +240,8 @@ pub(crate) struct Conversation {
     pub rare: Option<Box<Rare>>,
     /// R21: paused, and goes on by itself once its owner has room.
     pub returns: bool,
+    /// What has been measured of its current agent's having it; while it has one.
+    pub leg: Option<Box<Leg>>,
 }
 
 impl Conversation {

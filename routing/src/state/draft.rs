@@ -11,7 +11,7 @@ use super::agent::{Agent, AgentStream};
 use super::conversation::{Alarm, Conversation, Stage};
 use super::queue::Queue;
 use super::tenant::{CalendarRow, Kept, Rules, Tenant};
-use super::{agent, presence};
+use super::{agent, presence, report};
 use crate::command::{Due, Principal, Timer};
 use crate::event::{AgentItem, AgentItemKind, Entry, EntryKind, Event, Receipt};
 use crate::ids::{AgentId, CalendarId, ConversationId, Epoch, Millis, QueueId, Seq, SkillName};
@@ -35,9 +35,12 @@ pub(crate) struct Draft<'a> {
 /// Changes that are certain.
 #[derive(Default)]
 pub(crate) struct Changes {
-    conversations: BTreeMap<ConversationId, Option<Conversation>>,
-    agents: BTreeMap<AgentId, Option<Agent>>,
-    pub(super) queues: BTreeMap<QueueId, Option<Arc<Queue>>>,
+    pub at_ms: Millis,
+    pub conversations: BTreeMap<ConversationId, Option<Conversation>>,
+    pub agents: BTreeMap<AgentId, Option<Agent>>,
+    pub queues: BTreeMap<QueueId, Option<Arc<Queue>>>,
+    /// Of the KPIs.
+    pub quarter_over: bool,
     name: Option<Arc<str>>,
     pub(super) skills: Option<Arc<BTreeMap<SkillName, String>>>,
     pub(super) rules: Option<Arc<Rules>>,
@@ -52,6 +55,7 @@ pub(crate) struct Changes {
 impl<'a> Draft<'a> {
     pub fn new(base: &'a Tenant, index: u64, at_ms: Millis, by: Option<&'a Principal>) -> Self {
         let changes = Changes {
+            at_ms,
             arrivals: base.kept.arrivals,
             ..Changes::default()
         };
@@ -223,6 +227,11 @@ impl<'a> Draft<'a> {
         self.changes.forget = Some(keys);
     }
 
+    /// A quarter hour of the KPIs.
+    pub fn quarter_is_over(&mut self) {
+        self.changes.quarter_over = true;
+    }
+
     pub fn next_arrival(&mut self) -> u64 {
         self.changes.arrivals += 1;
         self.changes.arrivals
@@ -357,6 +366,9 @@ impl Tenant {
             }
         }
         let mut pictures = Pictures::default();
+        let quarter_hour = self.kept.report.timer();
+        report::fold(&mut self.kept, &mut changes, &mut events);
+        pictures.timers(quarter_hour.as_slice(), self.kept.report.timer().as_slice());
         for (id, after) in changes.queues {
             self.commit_queue(id, after, &mut pictures);
         }

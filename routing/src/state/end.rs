@@ -357,6 +357,7 @@ pub(crate) fn reopen(d: &mut Draft<'_>, id: ConversationId, by: &Author) -> Resu
     row.answered_at_ms = None;
     row.ended_at_ms = None;
     row.outcome = None;
+    row.resolved = false;
     row.disposition = None;
     if *by == Author::Customer {
         row.left_at_ms = None;

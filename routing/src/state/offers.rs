@@ -6,6 +6,7 @@ use super::agent::{Agent, presence_word};
 use super::arrive;
 use super::conversation::{Alarm, Conversation, Stage};
 use super::draft::{Draft, must_be_here};
+use super::queue::Queue;
 use super::{participants, presence, timers, valid};
 use crate::command::{Explanation, Principal};
 use crate::event::{AgentItemKind, EntryKind, Event, OfferOutcome, Receipt, UnassignReason};
@@ -25,8 +26,9 @@ pub(crate) fn offer(
         return Err(valid::wrong_state(row, "waiting"));
     }
     let queue = row.queue.ok_or_else(|| valid::wrong_state(row, "in a queue"))?;
-    may_have(d.agent(agent)?, agent, row)?;
-    let settings = d.queue(queue)?.settings.clone();
+    let serving = d.queue(queue)?;
+    may_have(d.agent(agent)?, agent, row, &serving)?;
+    let settings = serving.settings.clone();
     let epoch = d.next_epoch(id)?;
     d.conversation_mut(id)?.explanation = Some(Arc::new(explanation.clone()));
     if settings.auto_accept {
@@ -75,7 +77,7 @@ pub(crate) fn offer_to_many(
 
 /// Whether this agent may be offered this conversation now; the same question that the queue manager asked, asked again where
 /// the answer binds.
-fn may_have(who: &Agent, agent: AgentId, row: &Conversation) -> Result<(), Rejection> {
+fn may_have(who: &Agent, agent: AgentId, row: &Conversation, queue: &Queue) -> Result<(), Rejection> {
     let no = |why: &str| Err(Rejection::NotEligible { why: why.to_owned() });
     if who.presence != Presence::Available {
         let is = presence_word(&who.presence).to_owned();
@@ -98,8 +100,11 @@ fn may_have(who: &Agent, agent: AgentId, row: &Conversation) -> Result<(), Rejec
         // Named in person: neither queue nor skills are asked of them.
         Some(_) => {}
         None => {
-            if row.queue.is_none_or(|queue| !who.settings.queues.contains_key(&queue)) {
+            let Some(membership) = row.queue.and_then(|queue| who.settings.queues.get(&queue)) else {
                 return no("does not serve the queue");
+            };
+            if !queue.rings_serving(row.rings).serve(membership.tier) {
+                return no(&format!("ring {} is not open", membership.tier));
             }
             let able = |asked: &crate::settings::Requirement| {
                 who.settings

@@ -8,7 +8,7 @@ use super::draft::Draft;
 use super::queue::Queue;
 use super::queue_settings;
 use super::tenant::Rules;
-use super::{participants, valid};
+use super::{participants, relax, valid};
 use crate::event::Receipt;
 use crate::ids::{AgentId, QueueId, SkillName};
 use crate::limits;
@@ -49,7 +49,7 @@ pub(crate) fn queue_row(d: &mut Draft<'_>, id: QueueId, settings: &QueueSettings
         Some(Arc::new(Queue {
             settings: Arc::new(settings.clone()),
             version,
-            shared_rings: before.as_ref().map_or(0, |row| row.shared_rings),
+            shared_rings: relax::still_shared(settings, before.as_ref().map_or(0, |row| row.shared_rings)),
             open: before.as_ref().is_none_or(|row| row.open),
             rates: before.as_ref().map_or(
                 QueueRates {

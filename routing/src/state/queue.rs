@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::index::InQueue;
 use crate::ids::{Millis, QueueId};
-use crate::settings::QueueSettings;
+use crate::settings::{QueueSettings, Rings};
 use crate::view::{QueueRates, QueueView};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,11 @@ impl Queue {
             shared_rings: self.shared_rings,
             open: self.open,
         }
+    }
+
+    /// Rings that serve a conversation for which `opened` have opened.
+    pub fn rings_serving(&self, opened: u8) -> Rings {
+        self.settings.rings_always(self.shared_rings).and(opened)
     }
 
     /// Whether one more may come: the length counts who waits and who is offered, the age is that of the oldest of them.

@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::report::Report;
 use super::rows::Rows;
 use super::tenant::Kept;
-use crate::ids::{Millis, TenantId};
+use crate::ids::{Millis, QueueId, TenantId};
 
 /// Version of the state's encoding.
 pub const STATE_SCHEMA: u16 = 2;
@@ -50,6 +51,15 @@ struct TenantHeader {
     streams: u64,
     windows: u64,
     queues: u64,
+    report: ReportHeader,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ReportHeader {
+    due_ms: Option<Millis>,
+    waited_ms: BTreeMap<QueueId, u64>,
+    rows: u64,
+    meters: u64,
 }
 
 impl Captured {
@@ -83,6 +93,12 @@ impl Captured {
                 streams: kept.streams.len() as u64,
                 windows: kept.windows.len() as u64,
                 queues: kept.queues.len() as u64,
+                report: ReportHeader {
+                    due_ms: kept.report.due_ms,
+                    waited_ms: kept.report.waited_ms.clone(),
+                    rows: kept.report.rows.len() as u64,
+                    meters: kept.report.meters.len() as u64,
+                },
             })?;
             out.frame(&kept.skills)?;
             out.frame(&kept.rules)?;
@@ -96,6 +112,8 @@ impl Captured {
             out.rows(&kept.streams)?;
             out.rows(&kept.windows)?;
             out.rows(&kept.conversations)?;
+            out.rows(&kept.report.rows)?;
+            out.rows(&kept.report.meters)?;
         }
         let hash = out.hash.digest();
         out.to.write_all(&hash.to_le_bytes())
@@ -247,6 +265,12 @@ impl In<'_> {
             streams: self.rows(header.streams)?,
             windows: self.rows(header.windows)?,
             conversations: self.rows(header.conversations)?,
+            report: Report {
+                due_ms: header.report.due_ms,
+                waited_ms: header.report.waited_ms,
+                rows: self.rows(header.report.rows)?,
+                meters: self.rows(header.report.meters)?,
+            },
         };
         Ok((header.id, kept))
     }

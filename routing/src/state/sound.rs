@@ -25,6 +25,7 @@ impl Tenant {
                 self.check_participants(row)?;
                 check_alarms(row)?;
                 check_cursors(row)?;
+                check_relaxed(row)?;
                 bounded("exclusions", row.excluded.len(), limits::DECLINES_MAX)?;
                 bounded("readers", row.read.len(), limits::READERS_MAX)?;
                 bounded("attributes", row.attributes.len(), limits::ATTRIBUTES_MAX)
@@ -190,6 +191,23 @@ fn check_alarms(row: &Conversation) -> Result<(), Violation> {
         format!("{id} waits for {:?} without end", row.only)
     })?;
     needs(Alarm::ExclusionEnd, row.excluded.iter().map(|(_, until)| *until).min())
+}
+
+/// C: relaxation only ever lowers what was asked for, and only by its steps (R4).
+fn check_relaxed(row: &Conversation) -> Result<(), Violation> {
+    let id = row.id;
+    let as_asked = row.required == row.asked_required && row.preferred == row.asked_preferred;
+    holds('C', row.relaxed != 0 || as_asked, || {
+        format!("{id} asks for something else than it did, without a step")
+    })?;
+    let asked = |one: &crate::settings::Requirement| {
+        row.asked_required
+            .iter()
+            .any(|asked| asked.skill == one.skill && one.level <= asked.level)
+    };
+    holds('C', row.required.iter().all(asked), || {
+        format!("{id} needs {:?} and asked for {:?}", row.required, row.asked_required)
+    })
 }
 
 /// E: nobody has read what is not there.

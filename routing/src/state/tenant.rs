@@ -7,6 +7,7 @@ use super::agent::{Agent, AgentStream, AgentView, StreamGap};
 use super::conversation::Conversation;
 use super::index::{Index, PhaseCounts};
 use super::queue::Queue;
+use super::report::Report;
 use super::rows::Rows;
 use super::window::{Window, WindowKey};
 use crate::event::{AgentItem, ConversationView};
@@ -45,6 +46,8 @@ pub(crate) struct Kept {
     pub calendars: BTreeMap<CalendarId, Arc<CalendarRow>>,
     /// The last versions of the policy, oldest first; each change, whole or in part, is one.
     pub policies: Arc<Vec<PolicyVersion>>,
+    /// KPIs, and what is learned.
+    pub report: Report,
     /// Arrivals given so far.
     pub arrivals: u64,
     /// When unused idempotency windows are looked through next.
@@ -74,6 +77,7 @@ impl Tenant {
                 .filter_map(|(id, agent)| super::presence::lease_timer(*id, agent)),
         );
         timers.extend(super::window::forget_timer(kept.forget_at_ms));
+        timers.extend(kept.report.timer());
         timers.sort_unstable();
         Views {
             queues: self.queues().collect(),

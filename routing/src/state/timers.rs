@@ -3,7 +3,7 @@
 use super::conversation::Alarm;
 use super::draft::Draft;
 use super::window::WindowKey;
-use super::{arrive, calendar, end, hand_over, offers, participants, presence, relax, schedule};
+use super::{arrive, calendar, end, hand_over, offers, participants, presence, relax, report, schedule};
 use crate::command::Timer;
 use crate::event::Receipt;
 use crate::ids::{ConversationId, Epoch, Millis};
@@ -23,9 +23,8 @@ pub(crate) fn fire(d: &mut Draft<'_>, timer: Timer) -> Result<Receipt, Rejection
         Timer::ForgetWindows => forget_windows(d),
         Timer::Relaxation { conversation, step } => relax::relax(d, conversation, step),
         Timer::RingOpens { conversation, ring } => relax::ring_opens(d, conversation, ring),
-        Timer::IdlePause { .. } | Timer::SilentAbandon { .. } | Timer::QuarterHour => {
-            Err(Rejection::NothingOutstanding)
-        }
+        Timer::IdlePause { .. } | Timer::SilentAbandon { .. } => Err(Rejection::NothingOutstanding),
+        Timer::QuarterHour => report::quarter_hour(d),
         Timer::Scheduled { conversation } => schedule::due(d, conversation),
         Timer::InvitationEnd { conversation, agent } => participants::invitation_end(d, conversation, agent),
         Timer::CalendarEdge { calendar } => calendar::edge(d, calendar),

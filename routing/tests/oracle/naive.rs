@@ -56,10 +56,22 @@ impl Naive {
             .required
             .iter()
             .all(|r| settings.skills.get(&r.skill).is_some_and(|&l| l >= r.level));
+        let serves = settings
+            .queues
+            .get(&demand.queue)
+            .is_some_and(|membership| self.serves(demand, membership.tier));
         supply.presence == Presence::Available
-            && (asked_for || (settings.queues.contains_key(&demand.queue) && skilled))
+            && (asked_for || (serves && skilled))
             && !demand.excluded.contains(&supply.agent)
             && self.with_reserved(supply).no_room(&demand.channel).is_none()
+    }
+
+    /// R5, R6: tier 0, an open ring, a shared one, or a tier that is no ring.
+    fn serves(&self, demand: &Demand, tier: u8) -> bool {
+        let queue = self.queues.get(&demand.queue);
+        let no_ring = queue.is_none_or(|queue| usize::from(tier) > queue.settings.rings.len());
+        let shared = queue.is_some_and(|queue| queue.shared_rings >> tier & 1 == 1);
+        tier == 0 || no_ring || shared || demand.rings >> tier & 1 == 1
     }
 
     fn candidates<'a>(&'a self, demand: &'a Demand) -> impl Iterator<Item = &'a Supply> {

@@ -231,7 +231,37 @@ fn queue_settings(n: u8, shape: u16) -> QueueSettings {
     }
     s.abandon_hold_ms = if bit(14) { 200 } else { 10_000 };
     s.reopen_window_ms = if bit(15) { 300 } else { 100_000 };
+    relaxations_and_rings(&mut s, shape.wrapping_mul(40_503) >> 8);
     s
+}
+
+/// R4, R5, R6; a quarter of the queues has none.
+fn relaxations_and_rings(s: &mut QueueSettings, shape: u16) {
+    let bit = |at: u16| shape >> at & 1 == 1;
+    let changes = [SkillChange::LowerBy(1), SkillChange::Prefer, SkillChange::Drop];
+    if bit(0) {
+        let from = usize::from(shape >> 1 & 1);
+        s.relaxations = (changes[from..].iter().zip(1..))
+            .map(|(change, step)| Relaxation {
+                after_ms: step * 120,
+                skill: (bit(2) && step == 1).then(|| SkillName(SKILLS[0].into())),
+                change: *change,
+            })
+            .collect();
+    }
+    if bit(3) {
+        let rule = [
+            ShareRule::LengthAbove(3),
+            ShareRule::LongestWaitAboveMs(400),
+            ShareRule::EstimatedWaitAboveMs(500),
+            ShareRule::ServiceLevelBelow(80),
+        ][usize::from(shape >> 4 & 3)];
+        let rings = [RingOpens::AfterMs(200), RingOpens::While(rule), RingOpens::AfterMs(350)];
+        s.rings = rings[usize::from(bit(6))..]
+            .iter()
+            .map(|opens| Ring { opens: *opens })
+            .collect();
+    }
 }
 
 fn agent_settings(n: u8, shape: u16) -> AgentSettings {
@@ -247,7 +277,13 @@ fn agent_settings(n: u8, shape: u16) -> AgentSettings {
         s.skills.insert(SkillName(SKILLS[1].into()), 1 + (shape >> 4 & 3) as u8);
     }
     let serves = (0..QUEUES).filter(|q| bit(6 + u16::from(*q)) || *q == n % QUEUES);
-    s.queues = Membership::plain(serves.map(queue));
+    let tier = |q: u8| [0, 0, 1, 2][usize::from(shape.wrapping_mul(40_503) >> (8 + q) & 3)];
+    s.queues = serves
+        .map(|q| {
+            let plain = Membership::default();
+            (queue(q), Membership { tier: tier(q), ..plain })
+        })
+        .collect();
     s.capacity.total = if bit(9) { 3 } else { 6 };
     let channel = |concurrent_max, cost, exclusive| ChannelCapacity {
         concurrent_max,

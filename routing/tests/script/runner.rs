@@ -5,8 +5,9 @@
 //! - `due` fires every deadline that has passed, in order, as a queue manager would.
 //! - `run [limit=N]` decides, applies and observes until the queue manager is quiet.
 //! - `quiet all|people|decisions` shows less: no pictures for the queue manager, or no events at all.
+//! - `reports on|off` shows rows of the KPIs one by one as they leave the state, or only how many.
 //! - `restart` writes the state, reads it back, and starts another queue manager, as a new leader would.
-//! - `show conversations|agents|queues|demands|timers|stream AGENT [after=N]|why CONVERSATION [AGENT]|decision
+//! - `show conversations|agents|queues|demands|timers|report|stream AGENT [after=N]|why CONVERSATION [AGENT]|decision
 //!   CONVERSATION`.
 //! - `draft`, `activate`, `show policies`, `show policy VERSION`: see `policy.rs`.
 //! - any command may have `key=PRINCIPAL/INSTANCE/NUMBER` (`customer@bob/1/7`, `mia/1/7`, `admin@root/1/7`).
@@ -51,6 +52,8 @@ pub struct Runner {
     now_ms: Millis,
     show: Show,
     drafted: Option<Policy>,
+    /// Whether rows of KPIs that leave are shown one by one.
+    reports: bool,
 }
 
 impl Runner {
@@ -64,6 +67,7 @@ impl Runner {
             now_ms: 0,
             show: Show::All,
             drafted: None,
+            reports: false,
         }
     }
 
@@ -89,6 +93,7 @@ impl Runner {
         };
         let (rows, mut events) = (self.state.rows_hash(), Vec::new());
         let result = self.state.apply(self.index, self.now_ms, &envelope, &mut events);
+        let mut rows_left = 0;
         for TenantEvent { event, .. } in &events {
             self.history.observe(event)?;
             if let Some(queue_manager) = &mut self.queue_manager {
@@ -99,9 +104,14 @@ impl Runner {
                 Show::People => !trace::for_queue_manager(event),
                 Show::Decisions => false,
             };
-            if shown {
+            let row = matches!(event, Event::ReportClosed { .. });
+            rows_left += usize::from(row && shown);
+            if shown && (self.reports || !row) {
                 writeln!(out, "{}", self.names.event(event))?;
             }
+        }
+        if rows_left > 0 && !self.reports {
+            writeln!(out, "rows of the report that left: {rows_left}")?;
         }
         if result.is_err() && (rows != self.state.rows_hash() || !events.is_empty()) {
             return Err("a refused command has changed something".into());
@@ -305,6 +315,11 @@ impl Runner {
                     writeln!(out, "{}", self.names.demand(&demand))?;
                 }
             }
+            "report" => {
+                for (key, figures) in tenant.report() {
+                    writeln!(out, "{}", self.names.report(key, figures))?;
+                }
+            }
             "timers" => {
                 for due in tenant.views().timers {
                     writeln!(out, "{} {}", trace::time(due.at_ms), self.names.timer(&due.timer))?;
@@ -404,6 +419,13 @@ impl goldenscript::Runner for Runner {
                 self.run_queue_manager(limit, &mut out)?;
                 if out.is_empty() {
                     writeln!(out, "nothing to decide")?;
+                }
+            }
+            "reports" => {
+                self.reports = match words.next("on or off")? {
+                    "on" => true,
+                    "off" => false,
+                    other => return Err(format!("reports `{other}`").into()),
                 }
             }
             "quiet" => {

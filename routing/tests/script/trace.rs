@@ -3,6 +3,7 @@
 use routing::command::{Author, Principal, Reader, Schedule, ScheduleUntil, Timer, Value};
 use routing::event::{AgentItemKind, ConversationView, EntryKind, Event, OfferOutcome};
 use routing::ids::Millis;
+use routing::report::{Figures, RowKey, Subject};
 use routing::view::{Demand, Presence, Supply};
 
 use crate::parse::Names;
@@ -13,10 +14,7 @@ pub fn time(ms: Millis) -> String {
     if ms == 0 {
         format!("{s}s")
     } else {
-        format!("{s}.{ms:03}s")
-            .trim_end_matches('0')
-            .trim_end_matches("0s")
-            .to_owned()
+        format!("{}s", format!("{s}.{ms:03}").trim_end_matches('0'))
     }
 }
 
@@ -154,6 +152,14 @@ impl Names {
         if !supply.recent.is_empty() {
             let recent: Vec<String> = supply.recent.iter().map(|at_ms| time(*at_ms)).collect();
             line += &format!(" recent={}", recent.join(","));
+        }
+        if supply.handled_today > 0 {
+            line += &format!(" today={}", supply.handled_today);
+        }
+        for (level, handle_ms) in supply.speeds.handle_ms.iter().enumerate() {
+            if supply.speeds.seen[level] > 0 {
+                line += &format!(" speed{}={}", level + 1, time(*handle_ms));
+            }
         }
         line
     }
@@ -488,8 +494,33 @@ impl Names {
             Event::Rated {
                 conversation, rating, ..
             } => format!("rated {} {rating}", self.c(*conversation)),
+            Event::ReportClosed { key, figures } => self.report(key, figures),
             other => format!("{other:?}"),
         }
+    }
+
+    /// A row of the KPIs: what is not zero.
+    pub fn report(&self, key: &RowKey, figures: &Figures) -> String {
+        let subject = match &key.subject {
+            Subject::Queue { queue, channel } => {
+                format!("{} {}", queue.map_or("no queue", |queue| self.q(queue)), channel.0)
+            }
+            Subject::Agent { agent, channel } => format!("{} {}", self.a(*agent), channel.0),
+            Subject::Time { agent } => format!("{}'s time", self.a(*agent)),
+        };
+        let mut line = format!("report of {subject} from {}:", time(key.quarter_ms));
+        let sums = figures
+            .visits
+            .list()
+            .chain(figures.work.list())
+            .chain(figures.time.list());
+        for (name, value) in sums.filter(|(_, value)| *value > 0) {
+            line += &match name.strip_suffix("_ms").filter(|_| !name.ends_with("_unit_ms")) {
+                Some(what) => format!(" {what}={}", time(value)),
+                None => format!(" {name}={value}"),
+            };
+        }
+        line
     }
 }
 

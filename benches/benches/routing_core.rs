@@ -3,12 +3,17 @@
 //!
 //! Every agent is busy and the queues are long: a slot becomes free, the queue manager decides who gets it, the decision comes
 //! back with its events, a newcomer takes the place of who was served. Only the named part of that circle is timed.
+//!
+//! `cargo bench -p kaiwa-bench --bench routing_core -- sweep` shows what a decision costs against the number of agents, profiles,
+//! classes and waiting conversations, and draws it (`benches/plots/decision_cost.svg`).
 
 #![allow(unsafe_code)] // a global allocator that counts
 #![allow(clippy::print_stdout)] // a program that reports
 
 #[path = "routing_core/shop.rs"]
 mod shop;
+#[path = "routing_core/sweep.rs"]
+mod sweep;
 #[path = "routing_core/whole.rs"]
 mod whole;
 
@@ -19,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use hdrhistogram::Histogram;
-use shop::{Policies, Shop};
+use shop::{Policies, Shop, Size};
 use whole::Whole;
 
 struct Counting;
@@ -122,10 +127,11 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn figures() {
     for (name, policies) in [
         ("longest idle, strict priority", Policies::Plain),
-        ("all choices and orders mixed", Policies::Mixed),
+        ("four choices and two orders mixed", Policies::Mixed),
+        ("every feature on", Policies::Everything),
     ] {
         println!("\n== {name}: 10,000 agents, 1,000 profiles, 1,000 classes, {MANY} waiting");
-        let (mut few, mut many) = (Shop::new(FEW, policies), Shop::new(MANY, policies));
+        let (mut few, mut many) = (Shop::new(Size::of(FEW), policies), Shop::new(Size::of(MANY), policies));
         for (what, explained) in [("choice alone", false), ("choice with explanation", true)] {
             batched(&mut many, 20_000, explained);
             let rates = (0..5)
@@ -174,10 +180,10 @@ fn figures() {
 fn memory() {
     let live = || LIVE_BYTES.load(Ordering::Relaxed);
     let mut before = live();
-    let empty = Shop::new(0, Policies::Plain).into_manager();
+    let empty = Shop::new(Size::of(0), Policies::Plain).into_manager();
     let without = live() - before;
     before = live();
-    let full = Shop::new(MANY, Policies::Plain).into_manager();
+    let full = Shop::new(Size::of(MANY), Policies::Plain).into_manager();
     let with = live() - before;
     black_box((&empty, &full));
     println!(
@@ -194,7 +200,7 @@ fn criteria(criterion: &mut Criterion) {
             .throughput(Throughput::Elements(1))
             .sample_size(20)
             .measurement_time(Duration::from_secs(3));
-        let mut shop = Shop::new(waiting, Policies::Plain);
+        let mut shop = Shop::new(Size::of(waiting), Policies::Plain);
         group.bench_function("choice", |b| b.iter_custom(|n| batched(&mut shop, n, false)));
         group.bench_function("choice_with_explanation", |b| {
             b.iter_custom(|n| batched(&mut shop, n, true))
@@ -208,7 +214,12 @@ fn criteria(criterion: &mut Criterion) {
 
 fn main() {
     // `cargo test --benches` only wants to know that it runs.
-    let trial = std::env::args().any(|argument| argument == "--test");
+    let asked = |word: &str| std::env::args().any(|argument| argument == word);
+    let trial = asked("--test");
+    if asked("sweep") {
+        sweep::run();
+        return;
+    }
     if !trial {
         figures();
     }

@@ -16,3 +16,6 @@ pub mod plot;
 pub mod rehearsal;
 pub mod table;
 pub mod trace;
+
+#[cfg(test)]
+mod tests;

@@ -137,3 +137,28 @@ fn every_crate_takes_the_shared_lints() {
         );
     }
 }
+
+/// `ops/routing-capabilities.md` names every row R1–R44 once, in order, and only scripts that exist; every script is named or
+/// stands for more than one row.
+#[test]
+fn every_capability_has_its_script() {
+    let page = fs::read_to_string(root().join("ops/routing-capabilities.md")).expect("the page of capabilities");
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with("| R"))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    let numbers: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    let wanted: Vec<String> = (1..=44).map(|n| format!("R{n}")).collect();
+    assert_eq!(numbers, wanted);
+    for row in &rows {
+        assert_eq!(row.len(), 5, "{}: number, capability, script, used by, seen in", row[0]);
+        let scripts: Vec<&str> = row[2].split('`').skip(1).step_by(2).collect();
+        let said_elsewhere = ["R40", "R43"].contains(&row[0]);
+        assert!(said_elsewhere || !scripts.is_empty(), "{} has no script", row[0]);
+        for script in scripts {
+            let file = root().join("routing/tests/scripts").join(format!("{script}.txt"));
+            assert!(file.exists(), "{}: there is no script {}", row[0], file.display());
+        }
+    }
+}

@@ -8,12 +8,14 @@ use routing::event::{AgentItem, AgentItemKind, Event};
 use routing::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId, SkillName};
 use routing::queue_manager::{Decision, QueueManager, Settled};
 use routing::settings::{
-    AgentChoice, AgentSettings, Capacity, ChannelCapacity, Membership, Order, QueueSettings, Requirement,
+    AgentChoice, AgentSettings, AssignmentRate, Capacity, ChannelCapacity, CrossQueue, CrossQueueTerms, Membership,
+    Order, QueueSettings, Requirement, Ring, RingOpens, RoutingSettings,
 };
-use routing::view::{Demand, Presence, QueueView, Supply, Views};
+use routing::view::{Demand, Presence, QueueRates, QueueView, Speeds, Supply, Views};
 
 pub const AGENTS: usize = 10_000;
 pub const PROFILES: usize = 1_000;
+pub const CLASSES: usize = 1_000;
 pub const QUEUES: usize = 50;
 pub const SKILLS: usize = 20;
 /// Conversations that an agent holds at most.
@@ -24,8 +26,32 @@ pub const SLOTS: u16 = 3;
 pub enum Policies {
     /// Longest idle, strict priority.
     Plain,
-    /// Every choice, every order.
+    /// The first four choices and the first two orders.
     Mixed,
+    /// Every feature: all orders and choices, a cross-queue policy that weighs costs and speeds, rings, learned speeds, rate
+    /// caps, batches.
+    Everything,
+}
+
+/// How large it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub agents: usize,
+    pub profiles: usize,
+    pub classes: usize,
+    pub waiting: usize,
+}
+
+impl Size {
+    /// Of the design's target, with so many waiting.
+    pub fn of(waiting: usize) -> Self {
+        Self {
+            agents: AGENTS,
+            profiles: PROFILES,
+            classes: CLASSES,
+            waiting,
+        }
+    }
 }
 
 pub fn chat() -> Channel {
@@ -66,11 +92,56 @@ pub fn queue_settings(n: usize, policies: Policies) -> QueueSettings {
             settings.order = Order::LinearAgeing { step_ms: 30_000 };
         }
     }
+    if policies == Policies::Everything {
+        settings.choice = [
+            AgentChoice::LongestIdle,
+            AgentChoice::LeastLoaded,
+            AgentChoice::MostSkilled,
+            AgentChoice::RoundRobin,
+            AgentChoice::FixedOrder,
+            AgentChoice::WeightedRandom,
+            AgentChoice::FewestHandledToday,
+            AgentChoice::LeastSlowdown,
+        ][n % 8];
+        settings.order = [
+            Order::StrictPriority,
+            Order::LinearAgeing { step_ms: 30_000 },
+            Order::AccumulatingPriority {
+                rates: [1, 1, 2, 2, 3, 3, 4, 4, 5, 5],
+            },
+            Order::EarliestDeadline {
+                targets_ms: [
+                    90_000, 80_000, 70_000, 60_000, 50_000, 40_000, 30_000, 20_000, 10_000, 5_000,
+                ],
+            },
+        ][n / 8 % 4]
+            .clone();
+        let ring = |after_ms| Ring {
+            opens: RingOpens::AfterMs(after_ms),
+        };
+        settings.rings = vec![ring(20_000), ring(60_000)];
+        settings.cross_queue = CrossQueueTerms {
+            weight: 1 + n as u32 % 5,
+            rank: n as u8 % 3,
+            ratio: 1 + n as u32 % 4,
+            cost: 1 + n as u32 % 7,
+        };
+    }
     settings
 }
 
+/// What is learned of agents, each another.
+fn speeds(n: usize) -> Arc<Speeds> {
+    let mut speeds = Speeds::default();
+    for (level, handle_ms) in speeds.handle_ms.iter_mut().enumerate() {
+        *handle_ms = 200_000 + (n as u64 * 7_919 % 100_000) + level as u64 * 40_000;
+        speeds.seen[level] = 10;
+    }
+    Arc::new(speeds)
+}
+
 /// Five queues of fifty and six skills of twenty: a profile serves some twenty classes of the thousand.
-pub fn agent_settings(profile: usize, name: String) -> AgentSettings {
+pub fn agent_settings(profile: usize, name: String, policies: Policies) -> AgentSettings {
     let skills = (0..6).map(|i| {
         (
             skill((profile * 3 + i * 7) % SKILLS),
@@ -86,13 +157,30 @@ pub fn agent_settings(profile: usize, name: String) -> AgentSettings {
     AgentSettings {
         name,
         skills: skills.collect(),
-        queues: Membership::plain((0..5).map(|i| queue_id((profile + i * 11) % QUEUES))),
+        queues: (0..5)
+            .map(|i| (queue_id((profile + i * 11) % QUEUES), membership(profile, i, policies)))
+            .collect(),
+        rate: (policies == Policies::Everything).then_some(AssignmentRate {
+            max: 32,
+            window_ms: 1_000,
+        }),
         capacity: Capacity {
             total: SLOTS.into(),
             channels: BTreeMap::from([(chat(), channel)]),
             interruptible: 0,
         },
         ..AgentSettings::default()
+    }
+}
+
+fn membership(profile: usize, i: usize, policies: Policies) -> Membership {
+    if policies != Policies::Everything {
+        return Membership::default();
+    }
+    Membership {
+        tier: ((profile + i) % 3) as u8,
+        position: (profile % 17) as u16,
+        weight: 1 + (profile % 4) as u16,
     }
 }
 
@@ -134,26 +222,28 @@ pub struct Shop {
     arrivals: u64,
     index: u64,
     now_ms: u64,
+    rings: bool,
 }
 
 impl Shop {
-    pub fn new(waiting: usize, policies: Policies) -> Self {
-        let profiles: Vec<Arc<AgentSettings>> = (0..PROFILES)
-            .map(|p| Arc::new(agent_settings(p, String::new())))
+    pub fn new(size: Size, policies: Policies) -> Self {
+        let everything = policies == Policies::Everything;
+        let profiles: Vec<Arc<AgentSettings>> = (0..size.profiles)
+            .map(|p| Arc::new(agent_settings(p, String::new(), policies)))
             .collect();
-        let supplies: Vec<Supply> = (0..AGENTS)
+        let supplies: Vec<Supply> = (0..size.agents)
             .map(|n| Supply {
                 agent: agent_id(n),
-                settings: Arc::clone(&profiles[n % PROFILES]),
+                settings: Arc::clone(&profiles[n % size.profiles]),
                 presence: Presence::Available,
                 load: BTreeMap::from([(chat(), SLOTS)]),
                 used: SLOTS.into(),
                 idle_since_ms: n as u64,
                 signed_in_at_ms: 0,
                 recent: Vec::new(),
-                handled_today: 0,
+                handled_today: if everything { n as u32 % 50 } else { 0 },
                 today_since_ms: 0,
-                speeds: Arc::default(),
+                speeds: if everything { speeds(n) } else { Arc::default() },
             })
             .collect();
         let mut shop = Self {
@@ -164,7 +254,7 @@ impl Shop {
                 .map(|(n, supply)| (supply.agent, n))
                 .collect(),
             supplies,
-            classes: (0..1_000)
+            classes: (0..size.classes)
                 .map(class)
                 .map(|(queue, required)| (queue, required.into()))
                 .collect(),
@@ -173,6 +263,7 @@ impl Shop {
             arrivals: 0,
             index: 1,
             now_ms: 1_000_000,
+            rings: everything,
         };
         let queues = (0..QUEUES).map(|n| QueueView {
             queue: queue_id(n),
@@ -184,7 +275,25 @@ impl Shop {
         let views = Views {
             queues: queues.collect(),
             supplies: shop.supplies.clone(),
-            demands: (0..waiting).map(|_| shop.newcomer()).collect(),
+            demands: (0..size.waiting).map(|_| shop.newcomer()).collect(),
+            routing: Arc::new(if everything {
+                RoutingSettings {
+                    cross_queue: CrossQueue::GeneralisedCmu,
+                    batch_max: 16,
+                    ..RoutingSettings::default()
+                }
+            } else {
+                RoutingSettings::default()
+            }),
+            rates: (0..if everything { QUEUES } else { 0 })
+                .map(|n| QueueRates {
+                    queue: queue_id(n),
+                    handle_ms: 120_000 + n as u64 * 10_000,
+                    patience_ms: 300_000,
+                    handled: 1_000,
+                    ..QueueRates::default()
+                })
+                .collect(),
             ..Views::default()
         };
         shop.manager = QueueManager::new(views);
@@ -199,7 +308,8 @@ impl Shop {
     fn newcomer(&mut self) -> Demand {
         self.arrivals += 1;
         self.now_ms += 1;
-        let (queue, required) = &self.classes[self.dice.below(1_000)];
+        let class = self.dice.below(self.classes.len());
+        let (queue, required) = &self.classes[class];
         Demand {
             conversation: conversation_id(self.arrivals),
             queue: *queue,
@@ -213,7 +323,7 @@ impl Shop {
             only: None,
             excluded: Vec::new(),
             held: false,
-            rings: 0,
+            rings: if self.rings { self.arrivals as u8 % 4 * 2 } else { 0 },
             offers: 0,
         }
     }
@@ -226,7 +336,8 @@ impl Shop {
     /// So many conversations end.
     pub fn free(&mut self, slots: usize) {
         for _ in 0..slots {
-            let supply = &mut self.supplies[self.dice.below(AGENTS)];
+            let one = self.dice.below(self.supplies.len());
+            let supply = &mut self.supplies[one];
             let held = supply.load.get_mut(&chat()).expect("they chat");
             if *held > 0 {
                 *held -= 1;

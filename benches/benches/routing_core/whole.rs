@@ -62,7 +62,7 @@ impl Whole {
             });
         }
         for n in 0..AGENTS {
-            let settings = agent_settings(n % PROFILES, format!("agent {n}"));
+            let settings = agent_settings(n % PROFILES, format!("agent {n}"), Policies::Plain);
             whole.apply(Command::PutAgent {
                 agent: agent_id(n),
                 settings,

@@ -8,7 +8,7 @@
 //! | E | entries and agents' items are dense, cursors never point past the end |
 //! | H | what is derived from the rows equals what a restored replica would derive |
 //! | I | each phase has the deadlines that end it: nothing can be stuck; the queue manager was told all there is |
-//! | J | a conversation keeps its age until it is reopened |
+//! | J | a conversation keeps its age until it is reopened, or put off without it |
 //! | L | what is bounded is within its bounds |
 
 use std::collections::BTreeMap;
@@ -159,7 +159,9 @@ impl History {
                 if entry.kind.for_customer() {
                     so_far.last_for_customer = entry.seq;
                 }
-                if entry.kind == EntryKind::Reopened {
+                // R33: put off without its age, it begins to wait when its time comes.
+                let put_off = matches!(&entry.kind, EntryKind::Scheduled { schedule } if !schedule.keep_age);
+                if put_off || entry.kind == EntryKind::Reopened {
                     self.ages.remove(&entry.conversation);
                 }
             }

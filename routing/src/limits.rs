@@ -60,6 +60,8 @@ pub const POLICY_VERSIONS_KEPT: usize = 16;
 pub const REMARK_MAX_BYTES: usize = 512;
 /// How far ahead a conversation may be scheduled, in milliseconds: a year.
 pub const SCHEDULE_MAX_MS: u64 = 366 * 24 * 3_600_000;
+/// How long who was put off until an agent's return waits for that agent alone, in milliseconds.
+pub const RETURNED_AGENT_WAIT_MS: u64 = 60_000;
 /// Highest rating (CSAT); 4 and 5 are satisfied.
 pub const RATING_MAX: u8 = 5;
 /// Quarter hours of KPIs that the state keeps, the current one not counted.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::conversation::{Alarm, Conversation, OfferTerms, Stage};
 use super::draft::Draft;
-use super::{end, offers, participants, relax, talk, timers, valid};
+use super::{end, offers, participants, relax, schedule, talk, timers, valid};
 use crate::command::{Author, Body, Schedule, Value};
 use crate::event::{AgentItemKind, CloseOutcome, EntryKind, Event, OfferOutcome, Receipt, UnassignReason};
 use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId};
@@ -49,6 +49,10 @@ pub(crate) fn start(d: &mut Draft<'_>, who: Newcomer<'_>, message: Option<&Body>
     let id = who.id;
     let row = newcomer_row(d, &who);
     d.put_conversation(row);
+    let here = who.schedule.and_then(|given| schedule::here_already(d, given));
+    if let (Some(given), None) = (who.schedule, here) {
+        return start_later(d, &who, given, message);
+    }
     let admitted = queues.iter().copied().find(|queue| admits(d, *queue));
     let (customer, channel) = (who.customer.clone(), who.channel.clone());
     match admitted {
@@ -59,14 +63,9 @@ pub(crate) fn start(d: &mut Draft<'_>, who: Newcomer<'_>, message: Option<&Body>
                 channel,
                 queue: Some(queue),
             });
-            prefer(
-                d,
-                id,
-                who.classification
-                    .preferred_agent
-                    .as_ref()
-                    .map(|p| (p.agent, p.wait_ms)),
-            )?;
+            let preferred = who.classification.preferred_agent.as_ref();
+            let preference = here.or(preferred.map(|p| (p.agent, p.wait_ms)));
+            prefer(d, id, preference)?;
             join(d, id, queue)?;
             wait(d, id)?;
         }
@@ -89,6 +88,9 @@ pub(crate) fn start(d: &mut Draft<'_>, who: Newcomer<'_>, message: Option<&Body>
                     body,
                 },
             )?;
+            if let Some(contact) = who.callback {
+                schedule::note_callback(d, id, contact)?;
+            }
             take_message(d, id, message)?;
             end::shut(d, id, CloseOutcome::Offline, kept_ms)?;
             return Ok(Receipt {
@@ -97,7 +99,37 @@ pub(crate) fn start(d: &mut Draft<'_>, who: Newcomer<'_>, message: Option<&Body>
             });
         }
     }
-    let seq = take_message(d, id, message)?;
+    let called = who
+        .callback
+        .map(|contact| schedule::note_callback(d, id, contact))
+        .transpose()?;
+    let seq = take_message(d, id, message)?.or(called);
+    Ok(Receipt {
+        seq,
+        ..d.receipt_for(id)
+    })
+}
+
+/// R33: it belongs to the first of its queues from now on, and joins it when its time comes.
+fn start_later(
+    d: &mut Draft<'_>,
+    who: &Newcomer<'_>,
+    schedule: &Schedule,
+    message: Option<&Body>,
+) -> Result<Receipt, Rejection> {
+    let (id, queue) = (who.id, who.classification.queues.first().copied());
+    d.conversation_mut(id)?.queue = queue;
+    d.tell(Event::Started {
+        conversation: id,
+        customer: who.customer.clone(),
+        channel: who.channel.clone(),
+        queue,
+    });
+    let put_off = schedule::enter(d, id, schedule)?;
+    if let Some(contact) = who.callback {
+        schedule::note_callback(d, id, contact)?;
+    }
+    let seq = take_message(d, id, message)?.or(Some(put_off));
     Ok(Receipt {
         seq,
         ..d.receipt_for(id)
@@ -257,7 +289,7 @@ fn raise(d: &mut Draft<'_>, id: ConversationId, to: u8) -> Result<(), Rejection>
 pub(crate) fn wait(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Rejection> {
     let at_ms = d.at_ms;
     let row = d.enter(id, Stage::Waiting)?;
-    let (queue, since_ms, done, present) = (row.queue, row.queue_since_ms, row.escalated, row.customer_present());
+    let (queue, since_ms, done, held) = (row.queue, row.queue_since_ms, row.escalated, row.held());
     let Some(queue) = queue else { return Ok(()) };
     let settings = d.queue(queue)?.settings.clone();
     let row = d.conversation_mut(id)?;
@@ -270,9 +302,9 @@ pub(crate) fn wait(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Rejectio
         }
     }
     relax::set_alarms(row, &settings);
-    match present {
-        true => row.clear_alarm(Alarm::AbandonHold),
-        false => row.set_alarm(Alarm::AbandonHold, at_ms.saturating_add(settings.abandon_hold_ms)),
+    match held {
+        false => row.clear_alarm(Alarm::AbandonHold),
+        true => row.set_alarm(Alarm::AbandonHold, at_ms.saturating_add(settings.abandon_hold_ms)),
     }
     Ok(())
 }
@@ -381,6 +413,8 @@ pub(crate) fn customer_left(d: &mut Draft<'_>, id: ConversationId) -> Result<Rec
     }
     row.left_at_ms = Some(at_ms);
     match row.stage {
+        // R33: they need not stay.
+        _ if !row.held() => {}
         Stage::Offered { .. } => offers::end(
             d,
             id,

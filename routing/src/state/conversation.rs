@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::report::Leg;
-use crate::command::{Due, Explanation, Reader, Role, Schedule, Timer, Value};
+use crate::command::{Due, Explanation, Reader, Role, Schedule, ScheduleUntil, Timer, Value};
 use crate::event::{CloseOutcome, ConversationView, Phase};
 use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, Millis, QueueId, Seq};
 use crate::settings::Requirement;
@@ -83,6 +83,8 @@ pub(crate) struct Rare {
     pub callback: Option<Arc<str>>,
     /// CSAT.
     pub rating: Option<u8>,
+    /// R33: was put off, and its time has come.
+    pub promised: bool,
 }
 
 impl Stage {
@@ -361,7 +363,7 @@ impl Conversation {
             preferred: self.preferred.clone(),
             only: self.only,
             excluded: self.excluded.iter().map(|(agent, _)| *agent).collect(),
-            held: !self.customer_present() && self.callback().is_none(),
+            held: self.held(),
             rings: self.rings,
             offers: self.epoch.0,
         })
@@ -409,12 +411,17 @@ impl Conversation {
         }
     }
 
-    /// Whoever has to do with it: offered, owner, participants, invited. Some may come twice.
+    /// Whoever has to do with it: offered, owner, participants, invited, waited for until they return. Some may come twice.
     pub fn involved(&self) -> impl Iterator<Item = AgentId> + '_ {
         let rare = self.rare.iter();
         let beside = rare.flat_map(|rare| {
             let taking_part = rare.participants.iter().map(|(agent, _)| *agent);
-            taking_part.chain(rare.invited.iter().map(|(agent, _, _)| *agent))
+            let returning = rare.schedule.and_then(|schedule| match schedule.until {
+                ScheduleUntil::AgentReturns { agent, .. } => Some(agent),
+                ScheduleUntil::At { .. } => None,
+            });
+            let invited = rare.invited.iter().map(|(agent, _, _)| *agent);
+            taking_part.chain(invited).chain(returning)
         });
         self.stage
             .agent()

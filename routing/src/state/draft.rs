@@ -282,6 +282,12 @@ impl<'a> Draft<'a> {
 
     /// The only way from one stage to another: moves the load, and clears the alarms that do not belong there.
     pub fn enter(&mut self, id: ConversationId, stage: Stage) -> Result<&mut Conversation, Rejection> {
+        if self.conversation(id)?.stage == Stage::Scheduled && stage != Stage::Scheduled {
+            self.tell(Event::Scheduled {
+                conversation: id,
+                schedule: None,
+            });
+        }
         let at_ms = self.at_ms;
         self.occupying(id, |row| {
             if let Some(since_ms) = row.stage.assigned_at_ms()
@@ -300,6 +306,12 @@ impl<'a> Draft<'a> {
             }
             if !stage.keeps(Alarm::ExclusionEnd) {
                 row.excluded.clear();
+            }
+            if stage != Stage::Scheduled
+                && let Some(rare) = &mut row.rare
+            {
+                rare.schedule = None;
+                row.tidy();
             }
         })?;
         self.conversation_mut(id)

@@ -34,7 +34,7 @@ pub(crate) fn close(
     let resolved = resolved.unwrap_or(row.answered);
     let outcome = match by {
         _ if row.answered => CloseOutcome::Answered,
-        Author::Customer => outcome_without_answer(d, id)?,
+        Author::Customer if row.stage != Stage::Scheduled => outcome_without_answer(d, id)?,
         _ => CloseOutcome::Cancelled,
     };
     note_disposition(d, id, disposition)?;
@@ -359,6 +359,10 @@ pub(crate) fn reopen(d: &mut Draft<'_>, id: ConversationId, by: &Author) -> Resu
     row.outcome = None;
     row.resolved = false;
     row.disposition = None;
+    if let Some(rare) = &mut row.rare {
+        (rare.callback, rare.promised) = (None, false);
+        row.tidy();
+    }
     if *by == Author::Customer {
         row.left_at_ms = None;
     }

@@ -94,7 +94,7 @@ pub(crate) struct InQueue {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Index {
     pub customers: BTreeSet<(Arc<CustomerId>, ConversationId)>,
-    /// Whoever has to do with it: offered, owner, participant, invited.
+    /// Whoever has to do with it: offered, owner, participant, invited, waited for until they return.
     pub owners: BTreeSet<(AgentId, ConversationId)>,
     pub queues: BTreeMap<QueueId, InQueue>,
     pub counts: PhaseCounts,

@@ -86,7 +86,7 @@ fn may_have(who: &Agent, agent: AgentId, row: &Conversation, queue: &Queue) -> R
             needs: "available".to_owned(),
         });
     }
-    if !row.customer_present() {
+    if row.held() {
         return Err(Rejection::WrongState {
             is: "held".to_owned(),
             needs: "waiting".to_owned(),
@@ -145,7 +145,13 @@ pub(crate) fn assign(d: &mut Draft<'_>, id: ConversationId, agent: AgentId) -> R
         },
     )?;
     let first = !row.answered;
-    let waited_ms = at_ms.saturating_sub(if first { row.since_ms } else { row.waiting_since_ms });
+    // R33: who was put off did not wait meanwhile, whatever their age.
+    let since_the_start = first && !row.promised();
+    let waited_ms = at_ms.saturating_sub(if since_the_start {
+        row.since_ms
+    } else {
+        row.waiting_since_ms
+    });
     row.answered = true;
     row.answered_at_ms = row.answered_at_ms.or(Some(at_ms));
     row.last_agent = Some(agent);

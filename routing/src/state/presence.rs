@@ -3,7 +3,7 @@
 use super::agent::{Agent, presence_word};
 use super::conversation::Stage;
 use super::draft::Draft;
-use super::{arrive, end, offers, participants, valid};
+use super::{arrive, end, offers, participants, schedule, valid};
 use crate::command::{Due, PresenceChange, Timer};
 use crate::event::{AgentItemKind, OfferOutcome, Receipt, UnassignReason};
 use crate::ids::{AgentId, ConversationId, Millis};
@@ -32,7 +32,7 @@ pub(crate) fn set(d: &mut Draft<'_>, agent: AgentId, presence: Presence) -> Resu
     if row.presence == presence {
         return Ok(());
     }
-    row.presence = presence.clone();
+    let before = std::mem::replace(&mut row.presence, presence.clone());
     d.agent_item(
         agent,
         AgentItemKind::Presence {
@@ -47,7 +47,7 @@ pub(crate) fn set(d: &mut Draft<'_>, agent: AgentId, presence: Presence) -> Resu
             }
         }
     }
-    Ok(())
+    schedule::presence_changed(d, agent, &before, &presence)
 }
 
 fn held(d: &Draft<'_>, agent: AgentId) -> Vec<ConversationId> {

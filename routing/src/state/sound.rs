@@ -176,11 +176,12 @@ fn check_alarms(row: &Conversation) -> Result<(), Violation> {
         Stage::Closed { until_ms } => needs(Alarm::Archive, Some(until_ms))?,
         Stage::Scheduled => {
             let due = row.alarm(Alarm::Scheduled).is_some();
-            holds('I', due, || format!("{id} is scheduled without end"))?;
+            let until = row.rare.as_ref().is_some_and(|rare| rare.schedule.is_some());
+            holds('I', due && until, || format!("{id} is scheduled without end"))?;
         }
         Stage::Waiting => {
             let held = row.alarm(Alarm::AbandonHold).is_some();
-            holds('I', held != row.customer_present(), || {
+            holds('I', held == row.held(), || {
                 format!("{id} is held without end, or not held and ends")
             })?;
         }

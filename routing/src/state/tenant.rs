@@ -113,7 +113,8 @@ impl Tenant {
         self.index.customers.range(range).map(|(_, id)| *id)
     }
 
-    /// Those that are offered to an agent or that the agent owns: assigned, paused, in wrap-up.
+    /// Those that an agent has to do with: offered to them, theirs (assigned, paused, in wrap-up), where they take part or are asked
+    /// in, and those that are put off until they return.
     pub fn conversations_of_agent(&self, agent: AgentId) -> impl Iterator<Item = ConversationId> {
         let range = (agent, ConversationId(0))..=(agent, ConversationId(u128::MAX));
         self.index.owners.range(range).map(|(_, id)| *id)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::arrive::Newcomer;
 use super::conversation::{Conversation, Stage};
 use super::draft::Draft;
+use super::schedule;
 use crate::command::{Body, Explanation, Principal, Value};
 use crate::ids::{AgentId, Channel, ConversationId, Epoch};
 use crate::limits;
@@ -124,6 +125,8 @@ pub(crate) fn newcomer(d: &Draft<'_>, who: &Newcomer<'_>) -> Result<(), Rejectio
     }
     at_most("customer", who.customer.0.len(), limits::CUSTOMER_MAX_BYTES)?;
     attributes(who.attributes)?;
+    who.schedule.map(|given| schedule::valid(d, given)).transpose()?;
+    who.callback.map(schedule::valid_contact).transpose()?;
     classification(d, who.classification)
 }
 

@@ -143,7 +143,9 @@ impl History {
             }
             Event::DemandEnded { conversation } => known(self.demands.remove(conversation).is_some(), conversation)?,
             Event::Routing(settings) => self.routing = settings.clone(),
-            Event::Rates(rates) => _ = self.rates.insert(rates.queue, *rates),
+            // As the views have it: of whom nothing is observed any more, nothing is said.
+            Event::Rates(rates) if rates.observed() => _ = self.rates.insert(rates.queue, *rates),
+            Event::Rates(rates) => _ = self.rates.remove(&rates.queue),
             Event::TimerSet(Due { at_ms, timer }) => _ = self.timers.insert(*timer, *at_ms),
             Event::TimerCleared { timer } => known(self.timers.remove(timer).is_some(), timer)?,
             Event::Entry(entry) => {

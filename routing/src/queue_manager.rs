@@ -13,13 +13,16 @@
 mod bits;
 mod choice;
 mod cross;
+mod draw;
 mod explain;
 mod figures;
 mod hashing;
 mod index;
 mod order;
 mod pending;
+mod ranked;
 mod slab;
+mod slowdown;
 mod supply;
 mod timers;
 mod waiting;
@@ -243,6 +246,7 @@ impl QueueManager {
 
     fn decide_with(&mut self, now_ms: Millis, limit: usize, explained: bool) -> Vec<Decision> {
         self.now_ms = self.now_ms.max(now_ms);
+        self.index.put_today(self.index.routing.day_start_ms(self.now_ms));
         for id in self.pending.take_landed() {
             self.give_back(id);
         }

@@ -19,16 +19,21 @@ use routing::settings::{
     AgentChoice, AgentSettings, Capacity, ChannelCapacity, CrossQueue, CrossQueueTerms, Membership, Order,
     QueueSettings, Requirement, Ring, RingOpens, RoutingSettings,
 };
-use routing::view::{Demand, Presence, QueueRates, QueueView, Supply, Views};
+use routing::view::{Demand, Presence, QueueRates, QueueView, Speeds, Supply, Views};
 
 const CHANNELS: [&str; 3] = ["chat", "email", "voice"];
-const CHOICES: [AgentChoice; 5] = [
+const CHOICES: [AgentChoice; 8] = [
     AgentChoice::LongestIdle,
     AgentChoice::LeastLoaded,
     AgentChoice::MostSkilled,
     AgentChoice::RoundRobin,
     AgentChoice::FixedOrder,
+    AgentChoice::WeightedRandom,
+    AgentChoice::FewestHandledToday,
+    AgentChoice::LeastSlowdown,
 ];
+/// Days as short as these pass within a run.
+const DAY_MS: u64 = 150;
 const SKILLS: [&str; 2] = ["billing", "ja"];
 
 #[derive(Clone, Debug)]
@@ -71,6 +76,8 @@ enum Step {
     Rates(u8, u8),
     /// How many rings, and which of them are shared.
     Rings(u8, u8, u8),
+    /// Handled today, of which day, and observed speeds by level.
+    Learned(u8, u8, u8, Vec<u8>),
     /// The log takes this decision in flight, or loses it.
     Commit(u8, bool),
     Hear(u8),
@@ -139,6 +146,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..7u8).prop_map(Step::Routing),
         1 => (0..3u8, 0..4u8).prop_map(|(id, handle)| Step::Rates(id, handle)),
         2 => (0..3u8, 0..3u8, 0..4u8).prop_map(|(id, rings, shared)| Step::Rings(id, rings, shared << 1)),
+        2 => (0..6u8, 0..4u8, 0..3u8, prop::collection::vec(0..4u8, 0..4))
+            .prop_map(|(id, today, day, speeds)| Step::Learned(id, today, day, speeds)),
         8 => (any::<u8>(), prop::bool::weighted(0.9)).prop_map(|(at, taken)| Step::Commit(at, taken)),
         6 => (1..12u8).prop_map(Step::Hear),
         6 => any::<u8>().prop_map(Step::Settle),
@@ -324,7 +333,7 @@ impl World {
                     excluded: excluded.into_iter().collect(),
                     held: shape.held,
                     rings: shape.rings,
-                    offers: 0,
+                    offers: self.arrivals % 3,
                 };
                 self.commit(vec![Event::Demand(demand)]);
             }
@@ -348,9 +357,9 @@ impl World {
                     idle_since_ms: old.map_or(self.now_ms % 40, |s| s.idle_since_ms),
                     signed_in_at_ms: 0,
                     recent: Vec::new(),
-                    handled_today: 0,
-                    today_since_ms: 0,
-                    speeds: Arc::default(),
+                    handled_today: old.map_or(0, |s| s.handled_today),
+                    today_since_ms: old.map_or(0, |s| s.today_since_ms),
+                    speeds: old.map(|s| Arc::clone(&s.speeds)).unwrap_or_default(),
                 };
                 self.commit(vec![Event::Supply(supply)]);
             }
@@ -365,6 +374,15 @@ impl World {
                     },
                     _ => Presence::Available,
                 }
+            }),
+            Step::Learned(n, today, day, speeds) => self.change_supply(*n, |supply, now_ms| {
+                supply.handled_today = (*today).into();
+                supply.today_since_ms = (now_ms - now_ms % DAY_MS) - u64::from(*day) * DAY_MS;
+                let mut learned = Speeds::default();
+                for (level, ms) in speeds.iter().enumerate() {
+                    learned.handle_ms[level] = u64::from(*ms) * 40;
+                }
+                supply.speeds = Arc::new(learned);
             }),
             Step::Finish(n, at) => self.change_supply(*n, |supply, now_ms| {
                 let done = channel(*at);
@@ -391,6 +409,7 @@ impl World {
                         CrossQueue::FixedQueueRatio,
                         CrossQueue::GeneralisedCmu,
                     ][usize::from(*policy)],
+                    day_starts_ms: (0..40).map(|day| day * DAY_MS).collect(),
                     ..RoutingSettings::default()
                 };
                 self.commit(vec![Event::Routing(Arc::new(settings))]);
@@ -596,7 +615,9 @@ impl World {
             routing: Arc::new(self.heard.routing.clone()),
             rates: self.heard.rates.values().copied().collect(),
         };
-        assert_eq!(self.manager.picture(), QueueManager::new(views).picture());
+        let mut another = QueueManager::new(views);
+        another.decide(self.now_ms, 0);
+        assert_eq!(self.manager.picture(), another.picture());
         self.explanations();
     }
 

@@ -9,6 +9,7 @@ use super::cross::{self, Claim, Totals};
 use super::index::{Index, Queue, SharedChannel};
 use super::order::{self, OrderKey, Standing};
 use super::slab::NONE;
+use super::slowdown::{self, Slowdown};
 use super::waiting::{Class, Spec};
 use crate::command::Explanation;
 use crate::ids::{AgentId, ConversationId, Millis};
@@ -27,17 +28,20 @@ pub(super) struct Choice {
 /// Where a candidate stands by the queue's choice; the smaller is the better. `part / whole` is compared exactly.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rank {
-    part: u64,
-    whole: u64,
-    idle_since_ms: Millis,
+    pub(super) part: u64,
+    pub(super) whole: u64,
+    /// Before the idle time.
+    pub(super) then: u32,
+    pub(super) idle_since_ms: Millis,
     pub(super) id: AgentId,
     pub(super) agent: u32,
 }
 
 impl Rank {
-    const NOBODY: Self = Self {
+    pub(super) const NOBODY: Self = Self {
         part: u64::MAX,
         whole: 1,
+        then: 0,
         idle_since_ms: u64::MAX,
         id: AgentId(u128::MAX),
         agent: NONE,
@@ -50,6 +54,7 @@ impl Rank {
             (u128::from(self.part) * u128::from(other.whole)).cmp(&(u128::from(other.part) * u128::from(self.whole)))
         };
         ratio
+            .then(self.then.cmp(&other.then))
             .then(self.idle_since_ms.cmp(&other.idle_since_ms))
             .then(self.id.cmp(&other.id))
     }
@@ -62,11 +67,11 @@ impl Rank {
             AgentChoice::LeastLoaded => 1_000_000 - 1_000_000 * self.part.min(self.whole) / self.whole,
             AgentChoice::MostSkilled => SCORE_MAX - self.part,
             AgentChoice::RoundRobin => 1 - self.part.min(1),
-            // How far from the front.
-            AgentChoice::FixedOrder => return -(i64::try_from(self.part).unwrap_or(i64::MAX)),
-            AgentChoice::WeightedRandom | AgentChoice::FewestHandledToday | AgentChoice::LeastSlowdown => {
-                SCORE_MAX - self.part.min(SCORE_MAX)
+            // How far from the front; the place in the draw; how many today.
+            AgentChoice::FixedOrder | AgentChoice::WeightedRandom | AgentChoice::FewestHandledToday => {
+                return -(i64::try_from(self.part).unwrap_or(i64::MAX));
             }
+            AgentChoice::LeastSlowdown => return -slowdown::added_ms(self.part),
         };
         i64::try_from(score).unwrap_or(i64::MAX)
     }
@@ -96,7 +101,7 @@ impl Best {
     }
 
     /// False when it is not among the best few; nobody who comes after it in the same order will be.
-    fn offer(&mut self, rank: Rank) -> bool {
+    pub(super) fn offer(&mut self, rank: Rank) -> bool {
         if self.found == self.wanted && rank.compare(&self.ranks[self.found - 1]) != Ordering::Less {
             return false;
         }
@@ -105,6 +110,10 @@ impl Best {
         self.ranks[at..self.found].rotate_right(1);
         self.ranks[at] = rank;
         true
+    }
+
+    pub(super) fn wanted(&self) -> usize {
+        self.wanted
     }
 
     pub(super) fn ranks(&self) -> &[Rank] {
@@ -147,7 +156,7 @@ impl Index {
     fn first_class(&mut self, now_ms: Millis) -> Option<u32> {
         let mut first = (OrderKey::LAST, NONE);
         self.queues_apart.clear();
-        let all_apart = self.cross != CrossQueue::PriorityThenAge;
+        let all_apart = self.routing.cross_queue != CrossQueue::PriorityThenAge;
         for word in 0..self.nonempty.word_count() {
             let hopeful = (self.reach.word(word) | self.fresh_classes.word(word))
                 & self.nonempty.word(word)
@@ -217,12 +226,18 @@ impl Index {
 
     fn has_somebody(&self, handle: u32) -> bool {
         let class = &self.classes[handle];
-        if class.key.only.is_none() && class.key.excluded.is_empty() {
-            return self.specs[class.key.spec].row.meets(&self.free_pools);
+        let spec = &self.specs[class.key.spec];
+        if let Some(only) = class.key.only {
+            return self.only_agent(class, spec, only).is_some();
         }
-        let mut best = Best::of(1);
-        self.best_agents(handle, &mut best);
-        !best.ranks().is_empty()
+        if class.key.excluded.is_empty() {
+            return spec.row.meets(&self.free_pools);
+        }
+        let mut pools = spec.row.iter_both(&self.free_pools);
+        pools.any(|pool| {
+            let mut free = self.pools[pool].by_idle.iter();
+            free.any(|(_, id, _)| !class.excludes(*id))
+        })
     }
 
     /// The best agents that are free for a class, looking at the heads of its pools' sets only.
@@ -237,10 +252,14 @@ impl Index {
         }
         let queue = &self.queues[spec.key.queue as usize];
         match queue.choice {
-            AgentChoice::LongestIdle
-            | AgentChoice::WeightedRandom
-            | AgentChoice::FewestHandledToday
-            | AgentChoice::LeastSlowdown => self.by_idle(class, spec, best, |_| 0),
+            AgentChoice::LongestIdle => self.by_idle(class, spec, best, |_| 0),
+            AgentChoice::WeightedRandom => {
+                if let Some((_, slot)) = class.order.first() {
+                    self.by_draw(class, spec, queue, *slot, best);
+                }
+            }
+            AgentChoice::FewestHandledToday => self.by_today(class, spec, best),
+            AgentChoice::LeastSlowdown => self.by_slowdown(class, spec, queue, best),
             AgentChoice::MostSkilled => {
                 self.by_idle(class, spec, best, |profile| SCORE_MAX - u64::from(spec.score(profile)))
             }
@@ -264,10 +283,10 @@ impl Index {
         }
         Some(Rank {
             part: 0,
-            whole: 1,
             idle_since_ms: agent.idle_since_ms,
             id: only,
             agent: handle,
+            ..Rank::NOBODY
         })
     }
 
@@ -280,10 +299,10 @@ impl Index {
                 if !class.excludes(id)
                     && !best.offer(Rank {
                         part,
-                        whole: 1,
                         idle_since_ms,
                         id,
                         agent,
+                        ..Rank::NOBODY
                     })
                 {
                     break;
@@ -310,9 +329,54 @@ impl Index {
                         idle_since_ms,
                         id,
                         agent,
+                        ..Rank::NOBODY
                     })
                 {
                     break;
+                }
+            }
+        }
+    }
+
+    fn by_today(&self, class: &Class, spec: &Spec, best: &mut Best) {
+        for pool in spec.row.iter_both(&self.free_pools) {
+            for &(today, idle_since_ms, id, agent) in self.pools[pool].by_today.iter().flatten() {
+                if !class.excludes(id)
+                    && !best.offer(Rank {
+                        part: today.into(),
+                        idle_since_ms,
+                        id,
+                        agent,
+                        ..Rank::NOBODY
+                    })
+                {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn by_slowdown(&self, class: &Class, spec: &Spec, queue: &Queue, best: &mut Best) {
+        let unobserved = slowdown::unobserved(queue.handle_ms);
+        for pool in spec.row.iter_both(&self.free_pools) {
+            let Some(all) = &self.pools[pool].by_slowdown else {
+                continue;
+            };
+            // Those of whom nothing is known stand first in the set, and elsewhere among the others.
+            let apart = (Slowdown::FIRST_OBSERVED, 0, AgentId(0), 0);
+            for free in [all.range(..apart), all.range(apart..)] {
+                for &(slowdown, idle_since_ms, id, agent) in free {
+                    let rank = Rank {
+                        part: if slowdown.observed { slowdown.part } else { unobserved },
+                        then: slowdown.held,
+                        idle_since_ms,
+                        id,
+                        agent,
+                        ..Rank::NOBODY
+                    };
+                    if !class.excludes(id) && !best.offer(rank) {
+                        break;
+                    }
                 }
             }
         }
@@ -333,10 +397,10 @@ impl Index {
                 if !class.excludes(id)
                     && !best.offer(Rank {
                         part,
-                        whole: 1,
                         idle_since_ms: 0,
                         id,
                         agent,
+                        ..Rank::NOBODY
                     })
                 {
                     break;
@@ -397,7 +461,7 @@ impl Index {
             words(queue.choice)
         };
         let mut all = String::new();
-        for before in [cross::words(self.cross), order::words(&queue.order)]
+        for before in [cross::words(self.routing.cross_queue), order::words(&queue.order)]
             .into_iter()
             .flatten()
         {
@@ -453,6 +517,6 @@ fn words(choice: AgentChoice) -> &'static str {
         AgentChoice::FixedOrder => "fixed order, then longest idle",
         AgentChoice::WeightedRandom => "weighted random",
         AgentChoice::FewestHandledToday => "fewest handled today, then longest idle",
-        AgentChoice::LeastSlowdown => "least slowdown, then longest idle",
+        AgentChoice::LeastSlowdown => "least slowdown, then fewest at once, then longest idle",
     }
 }

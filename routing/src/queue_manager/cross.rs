@@ -15,6 +15,7 @@
 //! What is expedited (R16, R30) comes before all of these. Ties: priority, then age. All in integers, exactly.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::index::{Index, Queue};
 use super::order::{OrderKey, Place};
@@ -61,8 +62,8 @@ impl Claim {
 }
 
 impl Index {
-    pub(super) fn put_routing(&mut self, settings: &RoutingSettings) {
-        self.cross = settings.cross_queue;
+    pub(super) fn put_routing(&mut self, settings: &Arc<RoutingSettings>) {
+        self.routing = Arc::clone(settings);
     }
 
     pub(super) fn put_rates(&mut self, rates: &QueueRates) {
@@ -73,7 +74,7 @@ impl Index {
     /// A pass over the queues, for the policies that compare each with all.
     pub(super) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        match self.cross {
+        match self.routing.cross_queue {
             CrossQueue::FixedQueueRatio => {
                 for queue in self.queues.iter().filter(|queue| queue.known) {
                     totals.waiting += i128::from(queue.listed);
@@ -92,7 +93,7 @@ impl Index {
 
     /// The claim of a queue whose first stands at `place`.
     pub(super) fn claim(&self, queue: &Queue, place: &Place, totals: &Totals, now_ms: Millis) -> Claim {
-        let (gain, per) = match self.cross {
+        let (gain, per) = match self.routing.cross_queue {
             CrossQueue::PriorityThenAge => (0, 1),
             CrossQueue::StrictRank => (-i128::from(queue.terms.rank), 1),
             CrossQueue::Weighted => (-(self.start_pass(queue) as i128), 1),
@@ -129,7 +130,7 @@ impl Index {
 
     /// A conversation of the queue is served: out of turn (expedited), or because its claim was the first.
     pub(super) fn charge(&mut self, queue: u32, out_of_turn: bool) {
-        if self.cross != CrossQueue::Weighted {
+        if self.routing.cross_queue != CrossQueue::Weighted {
             return;
         }
         let start = self.start_pass(&self.queues[queue as usize]);

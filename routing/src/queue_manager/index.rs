@@ -25,7 +25,7 @@ use super::slab::{NONE, Slab};
 use super::supply::{Agent, Pool, Profile, ProfileKey};
 use super::waiting::{Class, ClassKey, Spec, SpecKey, Waiting};
 use crate::ids::{AgentId, ConversationId, Millis, QueueId};
-use crate::settings::{AgentChoice, CrossQueue, CrossQueueTerms, Order, QueueSettings, Rings};
+use crate::settings::{AgentChoice, CrossQueueTerms, Order, QueueSettings, Rings, RoutingSettings};
 use crate::view::QueueView;
 
 /// A queue, as matching sees it.
@@ -78,8 +78,10 @@ pub(super) struct Index {
     pub(super) nonempty: BitSet,
     /// Classes of queues whose order is not comparable with other queues'.
     pub(super) apart: BitSet,
-    /// R15.
-    pub(super) cross: CrossQueue,
+    /// What holds for all (R15, days).
+    pub(super) routing: Arc<RoutingSettings>,
+    /// Start of the day.
+    pub(super) today_ms: Millis,
     /// Stride scheduling: where the last turn began.
     pub(super) pass: u128,
 
@@ -287,8 +289,15 @@ impl Index {
                     .as_ref()
                     .map(|set| set.iter().map(|(used, idle, id, _)| (used, idle, id)).collect());
                 let by_id: Option<Vec<_>> = pool.by_id.as_ref().map(|set| set.iter().map(|(id, _)| id).collect());
+                let by_today: Option<Vec<_>> = pool
+                    .by_today
+                    .as_ref()
+                    .map(|set| set.iter().map(|(today, idle, id, _)| (today, idle, id)).collect());
+                let by_slowdown: Option<Vec<_>> = (pool.by_slowdown.as_ref())
+                    .map(|set| set.iter().map(|(slowdown, idle, id, _)| (slowdown, idle, id)).collect());
+                let ranked: Option<Vec<_>> = (pool.ranked.as_ref()).map(|set| set.iter().map(|(id, _)| id).collect());
                 lines.push(format!(
-                    "pool {:?} {} of {} available, slot {}: {free:?} {by_load:?} {by_id:?}",
+                    "pool {:?} {} of {} available, slot {}: {free:?} {by_load:?} {by_id:?} {by_today:?} {by_slowdown:?} {ranked:?}",
                     profile.key, profile.available, profile.agents, pool.slot
                 ));
             }
@@ -307,7 +316,7 @@ impl Index {
                 queue.rings
             ));
         }
-        lines.push(format!("{:?} across queues", self.cross));
+        lines.push(format!("{:?}, day {}", self.routing, self.today_ms));
         lines.sort();
         lines.iter().fold(String::new(), |mut all, line| {
             let _ = writeln!(all, "{line}");

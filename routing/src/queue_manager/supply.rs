@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use super::bits::{BitSet, Members};
 use super::index::{Fails, Index, Relation};
+use super::ranked::Ranked;
 use super::slab::NONE;
+use super::slowdown::Slowdown;
 use super::waiting::SpecKey;
 use crate::ids::{AgentId, Channel, Millis, QueueId, SkillName};
 use crate::settings::{AgentChoice, AgentSettings, Membership, Rings};
-use crate::view::{NoRoom, Presence, Supply};
+use crate::view::{NoRoom, Presence, Speeds, Supply};
 
 /// Profiles without agents that are kept beyond the number of those with some.
 const EMPTY_PROFILES_KEPT: usize = 64;
@@ -132,6 +134,9 @@ pub(super) struct Pool {
     pub(super) by_idle: BTreeSet<(Millis, AgentId, u32)>,
     pub(super) by_load: Option<BTreeSet<(u32, Millis, AgentId, u32)>>,
     pub(super) by_id: Option<BTreeSet<(AgentId, u32)>>,
+    pub(super) by_today: Option<BTreeSet<(u32, Millis, AgentId, u32)>>,
+    pub(super) by_slowdown: Option<BTreeSet<(Slowdown, Millis, AgentId, u32)>>,
+    pub(super) ranked: Option<Ranked<(AgentId, u32)>>,
 }
 
 impl Pool {
@@ -141,6 +146,15 @@ impl Pool {
             set.insert((key.used, key.idle_since_ms, id, agent));
         }
         if let Some(set) = &mut self.by_id {
+            set.insert((id, agent));
+        }
+        if let Some(set) = &mut self.by_today {
+            set.insert((key.today, key.idle_since_ms, id, agent));
+        }
+        if let Some(set) = &mut self.by_slowdown {
+            set.insert((key.slowdown, key.idle_since_ms, id, agent));
+        }
+        if let Some(set) = &mut self.ranked {
             set.insert((id, agent));
         }
     }
@@ -153,6 +167,23 @@ impl Pool {
         if let Some(set) = &mut self.by_id {
             set.remove(&(id, agent));
         }
+        if let Some(set) = &mut self.by_today {
+            set.remove(&(key.today, key.idle_since_ms, id, agent));
+        }
+        if let Some(set) = &mut self.by_slowdown {
+            set.remove(&(key.slowdown, key.idle_since_ms, id, agent));
+        }
+        if let Some(set) = &mut self.ranked {
+            set.remove(&(id, agent));
+        }
+    }
+
+    /// Whether both keys are the same place in all of its orders.
+    fn same_place(&self, a: FreeKey, b: FreeKey) -> bool {
+        a.idle_since_ms == b.idle_since_ms
+            && (a.used == b.used || self.by_load.is_none())
+            && (a.today == b.today || self.by_today.is_none())
+            && (a.slowdown == b.slowdown || self.by_slowdown.is_none())
     }
 }
 
@@ -161,6 +192,9 @@ impl Pool {
 pub(super) struct FreeKey {
     pub(super) used: u32,
     pub(super) idle_since_ms: Millis,
+    /// Handled today; 0 when the count is of an earlier day.
+    pub(super) today: u32,
+    pub(super) slowdown: Slowdown,
 }
 
 /// Presence without its words.
@@ -207,6 +241,10 @@ pub(super) struct Agent {
     /// Offered by decisions that are on their way.
     pub(super) reserved: Holding,
     pub(super) idle_since_ms: Millis,
+    /// Since `today_since_ms`.
+    handled_today: u32,
+    today_since_ms: Millis,
+    speeds: Arc<Speeds>,
     /// An offer to them was refused, and nothing has been heard since.
     pub(super) resting: bool,
     /// When the last picture came, on the queue manager's count of events.
@@ -219,6 +257,15 @@ pub(super) struct Agent {
 impl Agent {
     pub(super) fn used(&self) -> u32 {
         self.held.units.saturating_add(self.reserved.units)
+    }
+
+    /// Conversations of all channels.
+    fn at_once(&self) -> u32 {
+        let count = |holding: &Holding| {
+            let known = holding.by_channel.iter().map(|&count| u32::from(count));
+            known.sum::<u32>().saturating_add(holding.others)
+        };
+        count(&self.held).saturating_add(count(&self.reserved))
     }
 
     fn count(&self, slot: usize) -> u16 {
@@ -287,6 +334,11 @@ impl Index {
             }
         }
         agent.idle_since_ms = supply.idle_since_ms;
+        agent.handled_today = supply.handled_today;
+        agent.today_since_ms = supply.today_since_ms;
+        if agent.speeds != supply.speeds {
+            agent.speeds = Arc::clone(&supply.speeds);
+        }
         agent.resting = false;
         agent.changed = changed;
         self.refresh(handle);
@@ -369,6 +421,9 @@ impl Index {
             held: empty(),
             reserved: empty(),
             idle_since_ms: 0,
+            handled_today: 0,
+            today_since_ms: 0,
+            speeds: Arc::default(),
             resting: false,
             changed: 0,
             free: 0,
@@ -416,6 +471,12 @@ impl Index {
         let key = FreeKey {
             used: agent.used(),
             idle_since_ms: agent.idle_since_ms,
+            today: if agent.today_since_ms >= self.today_ms {
+                agent.handled_today
+            } else {
+                0
+            },
+            slowdown: Slowdown::of(&agent.speeds, agent.at_once()),
         };
         let (was_free, was_key) = (agent.free, agent.key);
         let id = agent.id;
@@ -428,9 +489,7 @@ impl Index {
             let (was, is) = (was_free & (1 << slot) != 0, free & (1 << slot) != 0);
             let pool_handle = profile.pools[slot as usize];
             let pool = &mut self.pools[pool_handle];
-            let same_place =
-                was_key.idle_since_ms == key.idle_since_ms && (was_key.used == key.used || pool.by_load.is_none());
-            if was && is && same_place {
+            if was && is && pool.same_place(was_key, key) {
                 continue;
             }
             if was {
@@ -512,18 +571,35 @@ impl Index {
                 .iter()
                 .any(|&queue| self.queues[queue as usize].choice == choice)
         };
-        let (by_load, by_id) = (needs(AgentChoice::LeastLoaded), needs(AgentChoice::RoundRobin));
+        let agents = &self.agents;
         for &pool in &profile.pools {
             let pool = &mut self.pools[pool];
-            let free = || pool.by_idle.iter();
-            let loads = by_load.then(|| {
-                free()
-                    .map(|&(idle, id, a)| (self.agents[a].key.used, idle, id, a))
-                    .collect()
-            });
-            let ids = by_id.then(|| free().map(|&(_, id, a)| (id, a)).collect());
-            pool.by_load = loads;
-            pool.by_id = ids;
+            let free = || {
+                let free = pool.by_idle.iter();
+                free.map(|&(idle, id, agent)| (agents[agent].key, idle, id, agent))
+            };
+            let by_load = needs(AgentChoice::LeastLoaded)
+                .then(|| free().map(|(key, idle, id, a)| (key.used, idle, id, a)).collect());
+            let by_today = needs(AgentChoice::FewestHandledToday)
+                .then(|| free().map(|(key, idle, id, a)| (key.today, idle, id, a)).collect());
+            let by_slowdown = needs(AgentChoice::LeastSlowdown)
+                .then(|| free().map(|(key, idle, id, a)| (key.slowdown, idle, id, a)).collect());
+            let by_id = needs(AgentChoice::RoundRobin).then(|| free().map(|(_, _, id, a)| (id, a)).collect());
+            let ranked = needs(AgentChoice::WeightedRandom).then(|| free().map(|(_, _, id, a)| (id, a)).collect());
+            pool.by_load = by_load;
+            pool.by_today = by_today;
+            pool.by_slowdown = by_slowdown;
+            pool.by_id = by_id;
+            pool.ranked = ranked;
+        }
+    }
+
+    /// A new day, or days that begin at other times: counts of earlier ones are 0. A look at every agent, once a day.
+    pub(super) fn put_today(&mut self, today_ms: Millis) {
+        if self.today_ms != today_ms {
+            self.today_ms = today_ms;
+            let agents: Vec<u32> = self.agents.iter().map(|(handle, _)| handle).collect();
+            agents.into_iter().for_each(|agent| self.refresh(agent));
         }
     }
 

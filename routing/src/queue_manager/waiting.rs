@@ -21,6 +21,8 @@ pub(super) struct Waiting {
     pub(super) since_ms: Millis,
     pub(super) arrival: u64,
     pub(super) class: u32,
+    /// Of it so far.
+    pub(super) offers: u32,
     pub(super) priority: u8,
     pub(super) expedited: bool,
     /// R32: the customer is gone.
@@ -104,6 +106,7 @@ impl Index {
                     since_ms: 0,
                     arrival: 0,
                     class,
+                    offers: 0,
                     priority: 0,
                     expedited: false,
                     held: false,
@@ -117,6 +120,7 @@ impl Index {
         let waiting = &mut self.waiting[slot];
         waiting.since_ms = demand.since_ms;
         waiting.arrival = demand.arrival;
+        waiting.offers = u32::try_from(demand.offers).unwrap_or(u32::MAX);
         waiting.priority = demand.priority;
         waiting.expedited = demand.expedited;
         waiting.held = demand.held;

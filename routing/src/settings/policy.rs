@@ -49,6 +49,23 @@ pub struct RoutingSettings {
     pub repeat_window_ms: u64,
 }
 
+impl RoutingSettings {
+    /// First moment of the tenant's day that `at_ms` is in.
+    pub fn day_start_ms(&self, at_ms: Millis) -> Millis {
+        let begun = self.day_starts_ms.partition_point(|start| *start <= at_ms);
+        let start_ms = begun.checked_sub(1).map_or(0, |last| self.day_starts_ms[last]);
+        // Days that the settings name are as long as they are (23 and 25 hours, too).
+        let named = begun > 0 && begun < self.day_starts_ms.len();
+        if named {
+            start_ms
+        } else {
+            at_ms - (at_ms - start_ms) % DAY_MS
+        }
+    }
+}
+
+const DAY_MS: Millis = 24 * 3_600_000;
+
 /// R34: a calendar as people write it, and as the log has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Calendar {
@@ -178,4 +195,34 @@ pub(crate) struct Replaced {
     pub calendars: BTreeMap<CalendarId, Option<CalendarSettings>>,
     /// Without the starts of days.
     pub routing: Option<RoutingSettings>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_those_named_and_then_of_24_hours() {
+        let hour = 3_600_000;
+        let settings = RoutingSettings {
+            day_starts_ms: vec![30 * hour, 55 * hour, 78 * hour],
+            ..RoutingSettings::default()
+        };
+        let starts = [
+            (3, 0),
+            (29, 24),
+            (30, 30),
+            (54, 30),
+            (55, 55),
+            (77, 55),
+            (78, 78),
+            (101, 78),
+            (102, 102),
+            (130, 126),
+        ];
+        for (at, start) in starts {
+            assert_eq!(settings.day_start_ms(at * hour + 5), start * hour);
+        }
+        assert_eq!(RoutingSettings::default().day_start_ms(25 * hour), 24 * hour);
+    }
 }

@@ -51,7 +51,8 @@ pub enum AgentChoice {
     WeightedRandom,
     /// Who was given fewest today (of the tenant's day); tie: longest idle.
     FewestHandledToday,
-    /// R44: where one more slows the agent's others down least, by the speeds learned of each agent; tie: longest idle.
+    /// R44: where one more slows the agent's others down least, by the speeds learned of each agent; tie: fewest at once, then
+    /// longest idle.
     LeastSlowdown,
 }
 

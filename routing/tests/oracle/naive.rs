@@ -130,9 +130,55 @@ impl Naive {
                 };
                 place(a).cmp(&place(b)).then(idle(a, b))
             }),
-            other => unreachable!("{other:?} is not drawn here"),
+            AgentChoice::WeightedRandom => {
+                let all: Vec<&Supply> = candidates.collect();
+                let weight = |s: &Supply| s.settings.queues.get(&demand.queue).map_or(1, |m| u64::from(m.weight));
+                let mut left = draw(demand, all.iter().map(|s| weight(s)).sum())?;
+                let mut drawn = None;
+                for supply in all {
+                    if drawn.is_none() && left < weight(supply) {
+                        drawn = Some(supply);
+                    }
+                    left = left.saturating_sub(weight(supply));
+                }
+                drawn
+            }
+            AgentChoice::FewestHandledToday => {
+                let today_ms = self.routing.day_start_ms(self.now_ms);
+                let today = |s: &Supply| {
+                    if s.today_since_ms < today_ms {
+                        0
+                    } else {
+                        s.handled_today
+                    }
+                };
+                candidates.min_by(|a, b| today(a).cmp(&today(b)).then(idle(a, b)))
+            }
+            AgentChoice::LeastSlowdown => candidates.min_by(|a, b| {
+                let place = |s: &Supply| (self.slowdown(demand.queue, s), self.at_once(s));
+                place(a).cmp(&place(b)).then(idle(a, b))
+            }),
         };
         best.map(|s| s.agent)
+    }
+
+    fn at_once(&self, supply: &Supply) -> u64 {
+        self.with_reserved(supply).load.values().map(|&n| u64::from(n)).sum()
+    }
+
+    /// What one more conversation adds to the time that the agent's customers take.
+    fn slowdown(&self, queue: QueueId, supply: &Supply) -> i64 {
+        let held = self.at_once(supply) as usize;
+        let time = |level: usize| {
+            let known = |at: &usize| supply.speeds.handle_ms[*at] > 0;
+            let at = (0..level.min(8)).rev().find(known).or((0..8).find(known));
+            at.map(|at| supply.speeds.handle_ms[at] * level as u64)
+        };
+        match (time(held + 1), held) {
+            (None, _) => self.rates.get(&queue).map_or(0, |rates| rates.handle_ms) as i64,
+            (Some(with), 0) => with as i64,
+            (Some(with), held) => with as i64 - time(held).unwrap_or(0) as i64,
+        }
     }
 
     /// Which of the first of two queues goes first.
@@ -199,6 +245,26 @@ impl Naive {
             (known, _) => known,
         }
     }
+}
+
+/// A number below `total`, from the conversation and its offers; `None` when there is none.
+fn draw(demand: &Demand, total: u64) -> Option<u64> {
+    let split_mix = |state: &mut u64| {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let mut seed = split_mix(&mut (demand.conversation.0 as u64));
+    seed = split_mix(&mut (seed ^ (demand.conversation.0 >> 64) as u64));
+    seed = split_mix(&mut (seed ^ demand.offers));
+    // The lowest 2^64 mod total numbers are drawn again, so that every remainder is as likely.
+    let total = std::num::NonZeroU64::new(total)?;
+    let surplus = (u128::from(u64::MAX) + 1) % u128::from(total.get());
+    let number = (0..)
+        .map(|_| split_mix(&mut seed))
+        .find(|number| u128::from(*number) >= surplus)?;
+    Some(number % total)
 }
 
 fn ratio(a: &Supply, b: &Supply) -> Ordering {

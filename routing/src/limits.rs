@@ -68,6 +68,10 @@ pub const RATING_MAX: u8 = 5;
 pub const REPORT_QUARTERS_KEPT: u64 = 4;
 /// Rows of KPIs that the state keeps of one tenant; beyond them the oldest leave early.
 pub const REPORT_ROWS_MAX: usize = 100_000;
+/// Resolutions that the state remembers of one tenant, to count who comes back; beyond them the oldest count as not repeated.
+pub const RESOLUTIONS_MAX: usize = 200_000;
+/// First contact resolution: who does not come back within so long was helped, in milliseconds: seven days.
+pub const REPEAT_WINDOW_MS: u64 = 7 * 24 * 3_600_000;
 /// An agent's time is measured over at most so long at once, in milliseconds: a day.
 pub const REPORT_SPAN_MAX_MS: u64 = 24 * 3_600_000;
 /// Rules of one tenant.

@@ -6,6 +6,7 @@
 mod learned;
 mod leg;
 mod meter;
+mod repeats;
 mod tally;
 mod visit;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 pub(crate) use leg::Leg;
 pub(crate) use meter::Meter;
+pub(crate) use repeats::Resolutions;
 
 use super::agent::Agent;
 use super::conversation::{Conversation, Stage};
@@ -39,6 +41,8 @@ pub(crate) struct Report {
     pub rows: Rows<RowKey, Figures>,
     /// Of everybody who is signed in.
     pub meters: Rows<AgentId, Meter>,
+    /// Who was helped, and may come back.
+    pub resolutions: Resolutions,
     /// R35: waiting time of all in a queue since the last who abandoned it.
     pub waited_ms: BTreeMap<QueueId, u64>,
 }
@@ -160,7 +164,7 @@ fn moves(before: Option<&Conversation>, after: Option<&Conversation>) -> bool {
 }
 
 /// Whose attention it has: its owner, unless it is paused, and who consults or confers.
-fn working(row: Option<&Conversation>) -> Vec<AgentId> {
+pub(crate) fn working(row: Option<&Conversation>) -> Vec<AgentId> {
     let Some(row) = row else { return Vec::new() };
     let owner = match row.stage {
         Stage::Assigned { agent, .. } | Stage::WrapUp { agent, .. } => Some(agent),
@@ -238,6 +242,7 @@ impl Fold<'_> {
     fn quarter_is_over(&mut self) {
         let everybody: Vec<AgentId> = self.report.meters.iter().map(|(id, _)| *id).collect();
         everybody.into_iter().for_each(|agent| self.meet(agent));
+        self.forget_resolutions();
         let known: Vec<AgentId> = self.agents.iter().map(|(id, _)| *id).collect();
         known.into_iter().for_each(|agent| self.begin_day(agent));
         let served: Vec<QueueId> = self.queues.keys().copied().collect();

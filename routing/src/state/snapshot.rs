@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::report::Report;
+use super::report::{Report, Resolutions};
 use super::rows::Rows;
 use super::tenant::Kept;
 use crate::ids::{Millis, QueueId, TenantId};
@@ -60,6 +60,7 @@ struct ReportHeader {
     waited_ms: BTreeMap<QueueId, u64>,
     rows: u64,
     meters: u64,
+    resolutions: u64,
 }
 
 impl Captured {
@@ -98,6 +99,7 @@ impl Captured {
                     waited_ms: kept.report.waited_ms.clone(),
                     rows: kept.report.rows.len() as u64,
                     meters: kept.report.meters.len() as u64,
+                    resolutions: kept.report.resolutions.rows().len() as u64,
                 },
             })?;
             out.frame(&kept.skills)?;
@@ -114,6 +116,7 @@ impl Captured {
             out.rows(&kept.conversations)?;
             out.rows(&kept.report.rows)?;
             out.rows(&kept.report.meters)?;
+            out.rows(kept.report.resolutions.rows())?;
         }
         let hash = out.hash.digest();
         out.to.write_all(&hash.to_le_bytes())
@@ -270,6 +273,7 @@ impl In<'_> {
                 waited_ms: header.report.waited_ms,
                 rows: self.rows(header.report.rows)?,
                 meters: self.rows(header.report.meters)?,
+                resolutions: Resolutions::of(self.rows(header.report.resolutions)?),
             },
         };
         Ok((header.id, kept))

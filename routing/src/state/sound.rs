@@ -138,6 +138,37 @@ impl Tenant {
         bounded("items of a stream", stream.items().count(), limits::AGENT_STREAM_WINDOW)
     }
 
+    /// H, I, L: everybody's attention is measured as the rows say, and what is counted leaves in time.
+    fn check_report(&self) -> Result<(), Violation> {
+        let report = &self.kept.report;
+        let mut held: BTreeMap<AgentId, u32> = BTreeMap::new();
+        for (_, row) in self.kept.conversations.iter() {
+            for agent in super::report::working(Some(row)) {
+                *held.entry(agent).or_default() += 1;
+            }
+        }
+        for (id, agent) in self.kept.agents.iter() {
+            let meter = report.meters.get(id);
+            let (counted, kept) = (held.remove(id).unwrap_or(0), meter.map_or(0, |meter| meter.held));
+            holds('H', counted == kept, || {
+                format!("{id} has {counted} conversations, measured are {kept}")
+            })?;
+            let measured = meter.is_some_and(|meter| meter.signed_in);
+            holds('H', measured == (agent.presence != Presence::Offline), || {
+                format!("{id} is {:?}, measured: {measured}", agent.presence)
+            })?;
+        }
+        holds('H', report.resolutions.is_sound(), || {
+            "resolutions by age differ from those by customer".to_owned()
+        })?;
+        let some = report.rows.len() > 0 || report.meters.len() > 0;
+        holds('I', !some || report.due_ms.is_some(), || {
+            "a report would never leave".to_owned()
+        })?;
+        bounded("rows of the report", report.rows.len(), limits::REPORT_ROWS_MAX)?;
+        bounded("resolutions", report.resolutions.rows().len(), limits::RESOLUTIONS_MAX)
+    }
+
     /// H: the index is what the rows say.
     pub(crate) fn check_index(&self) -> Result<(), Violation> {
         let mut index = Index::default();
@@ -150,6 +181,7 @@ impl Tenant {
         for (id, row) in &self.kept.queues {
             index.queue(*id, None, Some(row));
         }
+        self.check_report()?;
         holds('H', index == self.index, || "an index differs from its rows".to_owned())
     }
 }

@@ -11,7 +11,8 @@ use crate::state::conversation::Conversation;
 pub(super) fn counts(event: &Event) -> bool {
     match event {
         Event::Agent(item) => matches!(item.kind, AgentItemKind::Offered { .. }),
-        Event::OfferEnded { .. }
+        Event::Started { .. }
+        | Event::OfferEnded { .. }
         | Event::Assigned { .. }
         | Event::FirstReply { .. }
         | Event::Closed { .. }
@@ -25,6 +26,7 @@ pub(super) fn counts(event: &Event) -> bool {
 impl Fold<'_> {
     pub(super) fn tally<'b>(&mut self, event: &Event, row: impl Fn(&ConversationId) -> Option<&'b Conversation>) {
         match event {
+            Event::Started { customer, .. } => self.came_back(customer),
             Event::Agent(AgentItem {
                 agent,
                 kind: AgentItemKind::Offered { conversation, .. },
@@ -152,6 +154,9 @@ impl Fold<'_> {
                 figures.resolutions.record(took_ms);
             }
         });
+        if row.resolved {
+            self.helped(row, agent);
+        }
         if outcome == CloseOutcome::SilentAbandoned {
             let (queue, channel) = (row.queue, row.channel.clone());
             let quarter_ms = quarter_hour_of(row.since_ms);

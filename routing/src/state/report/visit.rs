@@ -39,6 +39,9 @@ impl Fold<'_> {
         if offline {
             self.book_visit(&Visit::of(after), |row| row.visits.offline += 1);
         }
+        if after.open() && before.is_some_and(|before| !before.open()) {
+            self.came_back(&after.customer);
+        }
         self.batch(before, after);
         let (was, is) = (visit(before), visit(Some(after)));
         let now = match (was, is) {

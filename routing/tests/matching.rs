@@ -22,10 +22,11 @@ use routing::settings::{
 use routing::view::{Demand, Presence, QueueRates, QueueView, Speeds, Supply, Views};
 
 const CHANNELS: [&str; 3] = ["chat", "email", "voice"];
-const CHOICES: [AgentChoice; 8] = [
+const CHOICES: &[AgentChoice] = &[
     AgentChoice::LongestIdle,
     AgentChoice::LeastLoaded,
     AgentChoice::MostSkilled,
+    AgentChoice::LeastSkilled,
     AgentChoice::RoundRobin,
     AgentChoice::FixedOrder,
     AgentChoice::WeightedRandom,

@@ -67,8 +67,11 @@ impl Rank {
             AgentChoice::LeastLoaded => 1_000_000 - 1_000_000 * self.part.min(self.whole) / self.whole,
             AgentChoice::MostSkilled => SCORE_MAX - self.part,
             AgentChoice::RoundRobin => 1 - self.part.min(1),
-            // How far from the front; the place in the draw; how many today.
-            AgentChoice::FixedOrder | AgentChoice::WeightedRandom | AgentChoice::FewestHandledToday => {
+            // How far from the front; the place in the draw; how many today; levels.
+            AgentChoice::FixedOrder
+            | AgentChoice::WeightedRandom
+            | AgentChoice::FewestHandledToday
+            | AgentChoice::LeastSkilled => {
                 return -(i64::try_from(self.part).unwrap_or(i64::MAX));
             }
             AgentChoice::LeastSlowdown => return -slowdown::added_ms(self.part),
@@ -263,6 +266,7 @@ impl Index {
             AgentChoice::MostSkilled => {
                 self.by_idle(class, spec, best, |profile| SCORE_MAX - u64::from(spec.score(profile)))
             }
+            AgentChoice::LeastSkilled => self.by_idle(class, spec, best, |profile| u64::from(spec.score(profile))),
             AgentChoice::FixedOrder => self.by_idle(class, spec, best, |profile| {
                 self.profiles[profile]
                     .membership(queue.id)
@@ -513,6 +517,7 @@ fn words(choice: AgentChoice) -> &'static str {
         AgentChoice::LongestIdle => "longest idle",
         AgentChoice::LeastLoaded => "least loaded, then longest idle",
         AgentChoice::MostSkilled => "most skilled, then longest idle",
+        AgentChoice::LeastSkilled => "least skilled, then longest idle",
         AgentChoice::RoundRobin => "round robin",
         AgentChoice::FixedOrder => "fixed order, then longest idle",
         AgentChoice::WeightedRandom => "weighted random",

@@ -54,6 +54,8 @@ pub enum AgentChoice {
     /// R44: where one more slows the agent's others down least, by the speeds learned of each agent; tie: fewest at once, then
     /// longest idle.
     LeastSlowdown,
+    /// Lowest sum of levels in the skills asked for, so that specialists stay free; tie: longest idle.
+    LeastSkilled,
 }
 
 /// R28: what follows the end of an assignment.

@@ -113,6 +113,7 @@ impl Naive {
         let best = match self.queues[&demand.queue].settings.choice {
             AgentChoice::LongestIdle => candidates.min_by(|a, b| idle(a, b)),
             AgentChoice::MostSkilled => candidates.min_by(|a, b| skill(b).cmp(&skill(a)).then(idle(a, b))),
+            AgentChoice::LeastSkilled => candidates.min_by(|a, b| skill(a).cmp(&skill(b)).then(idle(a, b))),
             AgentChoice::LeastLoaded => candidates.min_by(|a, b| {
                 let (a_now, b_now) = (self.with_reserved(a), self.with_reserved(b));
                 ratio(&a_now, &b_now).then(idle(a, b))

@@ -177,6 +177,7 @@ pub fn queue(names: &mut Names, words: &mut Words<'_>) -> Fallible<Command> {
         None | Some("longest_idle") => AgentChoice::LongestIdle,
         Some("least_loaded") => AgentChoice::LeastLoaded,
         Some("most_skilled") => AgentChoice::MostSkilled,
+        Some("least_skilled") => AgentChoice::LeastSkilled,
         Some("round_robin") => AgentChoice::RoundRobin,
         Some("fixed_order") => AgentChoice::FixedOrder,
         Some("weighted_random") => AgentChoice::WeightedRandom,

@@ -52,6 +52,7 @@ pub enum ChoiceBody {
     WeightedRandom,
     FewestHandledToday,
     LeastSlowdown,
+    LeastSkilled,
 }
 
 /// R28: what follows the end of an assignment.
@@ -202,6 +203,7 @@ impl From<&QueueSettings> for QueueBody {
                 AgentChoice::WeightedRandom => ChoiceBody::WeightedRandom,
                 AgentChoice::FewestHandledToday => ChoiceBody::FewestHandledToday,
                 AgentChoice::LeastSlowdown => ChoiceBody::LeastSlowdown,
+                AgentChoice::LeastSkilled => ChoiceBody::LeastSkilled,
             },
             offer_timeout_ms: from.offer_timeout_ms,
             auto_accept: from.auto_accept,
@@ -292,6 +294,7 @@ impl From<QueueBody> for QueueSettings {
                 ChoiceBody::WeightedRandom => AgentChoice::WeightedRandom,
                 ChoiceBody::FewestHandledToday => AgentChoice::FewestHandledToday,
                 ChoiceBody::LeastSlowdown => AgentChoice::LeastSlowdown,
+                ChoiceBody::LeastSkilled => AgentChoice::LeastSkilled,
             },
             offer_timeout_ms: from.offer_timeout_ms,
             auto_accept: from.auto_accept,

@@ -11,11 +11,11 @@
 //! | J | a conversation keeps its age until it is reopened, or put off without it |
 //! | L | what is bounded is within its bounds |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::command::{Due, Timer};
-use crate::event::{EntryKind, Event};
+use crate::event::{AgentItem, AgentItemKind, EntryKind, Event, Phase};
 use crate::ids::{AgentId, ConversationId, Epoch, Millis, QueueId, Seq, TenantId};
 use crate::limits;
 use crate::settings::{ChannelCapacity, RoutingSettings};
@@ -90,6 +90,8 @@ pub struct History {
     items: BTreeMap<AgentId, u64>,
     ages: BTreeMap<ConversationId, Millis>,
     owners: BTreeMap<ConversationId, Owner>,
+    /// R9: offers that have begun and not ended.
+    offers: BTreeSet<(ConversationId, AgentId, Epoch)>,
     routing: Arc<RoutingSettings>,
     rates: BTreeMap<QueueId, QueueRates>,
 }
@@ -171,6 +173,7 @@ impl History {
                 let last = self.items.entry(item.agent).or_default();
                 follows("agent item", *last, item.agent_seq)?;
                 *last = item.agent_seq;
+                self.observe_offer(item)?;
             }
             Event::Assigned {
                 conversation,
@@ -214,6 +217,37 @@ impl History {
         Ok(())
     }
 
+    /// C: each offer begins once and ends once, and none outlasts the assignment.
+    fn observe_offer(&mut self, item: &AgentItem) -> Result<(), Violation> {
+        let agent = item.agent;
+        match &item.kind {
+            AgentItemKind::Offered {
+                conversation, epoch, ..
+            } => {
+                let new = self.offers.insert((*conversation, agent, *epoch));
+                holds('C', new, || {
+                    format!("{conversation} is offered to {agent} twice under {epoch:?}")
+                })
+            }
+            AgentItemKind::OfferEnded {
+                conversation, epoch, ..
+            } => {
+                let was = self.offers.remove(&(*conversation, agent, *epoch));
+                holds('C', was, || {
+                    format!("{conversation} was not offered to {agent} under {epoch:?}")
+                })
+            }
+            AgentItemKind::Assigned { conversation, .. } => {
+                let of_it =
+                    (*conversation, AgentId(0), Epoch(0))..=(*conversation, AgentId(u128::MAX), Epoch(u64::MAX));
+                holds('C', self.offers.range(of_it).next().is_none(), || {
+                    format!("{conversation} goes to {agent} and is still offered")
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What a queue manager that heard every event knows, in the order of [`Tenant::views`].
     pub fn views(&self) -> Views {
         let mut timers: Vec<Due> = self
@@ -238,7 +272,8 @@ impl History {
     /// Compares with the state.
     ///
     /// # Errors
-    /// I: the queue manager was not told something, or was told what is not so. E: headers and entries differ.
+    /// C: offers that were told are not those that are out. I: the queue manager was not told something, or was told what is not
+    /// so. E: headers and entries differ.
     pub fn check(&self, tenant: &Tenant) -> Result<(), Violation> {
         let (told, is) = (self.views(), tenant.views());
         holds('I', told.queues == is.queues, || {
@@ -259,7 +294,12 @@ impl History {
         holds('I', told.timers == is.timers, || {
             format!("timers told {:?}, are {:?}", told.timers, is.timers)
         })?;
+        let mut offers = BTreeSet::new();
         for view in tenant.conversations(None) {
+            if view.phase == Phase::Offered {
+                let agents = view.agent.iter().chain(&view.also_offered);
+                offers.extend(agents.map(|agent| (view.conversation, *agent, view.epoch)));
+            }
             let told = self.entries.get(&view.conversation).copied().unwrap_or_default();
             holds(
                 'E',
@@ -272,7 +312,9 @@ impl History {
                 },
             )?;
         }
-        Ok(())
+        holds('C', offers == self.offers, || {
+            format!("offers told {:?}, are {offers:?}", self.offers)
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::command::{Body, COMMAND_SCHEMA, Command, Envelope, Explanation, PresenceChange};
-use crate::event::{AgentItem, AgentItemKind, Entry, UnassignReason};
+use crate::event::{AgentItem, AgentItemKind, Entry, OfferOutcome, UnassignReason};
 use crate::ids::Channel;
 use crate::ids::CustomerId;
 use crate::settings::{AgentSettings, Capacity, Classification, Membership, QueueSettings};
@@ -118,6 +118,46 @@ fn c_an_offer_to_who_is_not_available() {
     broken('C', |tenant| {
         tenant.kept.conversations.get_mut(&C).expect("c").epoch = Epoch(0)
     });
+}
+
+#[test]
+fn c_an_offer_beside_the_first_to_who_is_not_or_twice() {
+    for beside in [vec![AgentId(7)], vec![MIA]] {
+        broken('C', |tenant| {
+            tenant.kept.conversations.get_mut(&C).expect("c").also_offered = beside;
+        });
+    }
+}
+
+#[test]
+fn c_an_offer_that_ends_twice_or_outlasts_the_assignment() {
+    let (state, history) = offered();
+    let item = |agent_seq, kind| {
+        Event::Agent(AgentItem {
+            agent: MIA,
+            agent_seq,
+            at_ms: 0,
+            kind,
+        })
+    };
+    let ended = || AgentItemKind::OfferEnded {
+        conversation: C,
+        epoch: Epoch(1),
+        outcome: OfferOutcome::Expired,
+    };
+    let mut ends = history.clone();
+    ends.observe(&item(3, ended())).expect("it was offered");
+    let tenant = state.tenant(TENANT).expect("the tenant");
+    assert_eq!(ends.check(tenant).expect_err("it is out").letter, 'C');
+    refused('C', &mut ends, item(4, ended()));
+    let assigned = AgentItemKind::Assigned {
+        conversation: C,
+        epoch: Epoch(1),
+        queue: SUPPORT,
+        channel: chat(),
+        customer: CustomerId("bob".to_owned()),
+    };
+    refused('C', &mut history.clone(), item(3, assigned));
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub struct DecisionId(pub u64);
 pub struct Decision {
     /// For [`QueueManager::settle`].
     pub id: DecisionId,
-    /// [`Command::Offer`] or [`Command::Fire`].
+    /// [`Command::Offer`], [`Command::OfferToMany`] or [`Command::Fire`].
     pub command: Command,
 }
 
@@ -275,22 +275,29 @@ impl QueueManager {
         let choice = self.index.next_choice(self.now_ms, explained)?;
         let (conversation, agent): (_, AgentId) = (choice.conversation, choice.agent);
         let explanation: Explanation = choice.explanation;
+        let command = if choice.others.is_empty() {
+            Command::Offer {
+                conversation,
+                agent,
+                explanation,
+            }
+        } else {
+            Command::OfferToMany {
+                conversation,
+                agents: std::iter::once(agent).chain(choice.others.iter().copied()).collect(),
+                explanation,
+            }
+        };
         let offer = PendingOffer {
             conversation,
             agent,
+            others: choice.others,
             channel: choice.channel,
             decided: self.heard,
             heard: false,
         };
         self.pending.add(id, Pending::Offer(offer));
-        Some(Decision {
-            id,
-            command: Command::Offer {
-                conversation,
-                agent,
-                explanation,
-            },
-        })
+        Some(Decision { id, command })
     }
 
     /// Tells what became of a decision; before or after its events, in either order.
@@ -304,9 +311,10 @@ impl QueueManager {
             }
             Some(Pending::Offer(offer)) => {
                 let heard = |handle: &u32| self.index.agents[*handle].changed > offer.decided;
-                let agent_heard = self.index.agent_of.get(&offer.agent).is_none_or(heard);
-                let rests = rests_after(offer, agent_heard, &result);
-                if let Some(who) = rests {
+                let unheard: Vec<AgentId> = (offer.agents())
+                    .filter(|agent| !self.index.agent_of.get(agent).is_none_or(heard))
+                    .collect();
+                for who in rests_after(offer, &unheard, &result) {
                     self.pending.rest(who, self.now_ms);
                     self.set_resting(who, true);
                 }
@@ -346,7 +354,9 @@ impl QueueManager {
     /// Ends a decision: what it reserved is free, as far as the pictures say so.
     fn give_back(&mut self, id: DecisionId) {
         if let Some(Pending::Offer(offer)) = self.pending.remove(id) {
-            self.index.reserve(offer.agent, &offer.channel, false);
+            for agent in offer.agents() {
+                self.index.reserve(agent, &offer.channel, false);
+            }
             self.index
                 .withhold(offer.conversation, |waiting| waiting.proposed = false);
         }

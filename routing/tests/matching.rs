@@ -581,7 +581,7 @@ impl World {
             };
             let demand = self.heard.demands[conversation].clone();
             let wanted = self.heard.next();
-            assert_eq!(Some((*conversation, *agent)), wanted, "not the naive decision");
+            assert_eq!(Some((*conversation, vec![*agent])), wanted, "not the naive decision");
             assert_eq!(explanation.best.first().map(|b| b.0), Some(*agent));
             let flight = Flight {
                 id: decision.id,

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use deeds::{Deed, deed};
 use naive::Naive;
 use proptest::prelude::*;
-use routing::command::{COMMAND_SCHEMA, Command, Envelope, IdempotencyKey, Principal};
+use routing::command::{COMMAND_SCHEMA, Command, Envelope, Explanation, IdempotencyKey, Principal};
 use routing::event::{AgentItem, AgentItemKind, Event, TenantEvent};
 use routing::ids::{AgentId, Channel, ConversationId, Millis, TenantId};
 use routing::invariants::{self, History};
@@ -33,16 +33,26 @@ struct Flight {
 }
 
 impl Flight {
-    fn offer(&self) -> Option<(ConversationId, AgentId, Channel)> {
-        match (&self.decision.command, &self.channel) {
-            (
-                Command::Offer {
-                    conversation, agent, ..
-                },
-                Some(channel),
-            ) => Some((*conversation, *agent, channel.clone())),
-            _ => None,
-        }
+    fn offer(&self) -> Option<(ConversationId, Vec<AgentId>, Channel)> {
+        let (conversation, agents, _) = offered(&self.decision.command)?;
+        Some((conversation, agents, self.channel.clone()?))
+    }
+}
+
+/// Which conversation a decision offers, to whom, and why.
+fn offered(command: &Command) -> Option<(ConversationId, Vec<AgentId>, &Explanation)> {
+    match command {
+        Command::Offer {
+            conversation,
+            agent,
+            explanation,
+        } => Some((*conversation, vec![*agent], explanation)),
+        Command::OfferToMany {
+            conversation,
+            agents,
+            explanation,
+        } => Some((*conversation, agents.clone(), explanation)),
+        _ => None,
     }
 }
 
@@ -132,7 +142,7 @@ impl World {
                     for flight in self.flights.iter_mut().chain(&mut self.settled) {
                         flight.landed |= flight
                             .offer()
-                            .is_some_and(|(c, a, _)| (c, a) == (*conversation, *agent));
+                            .is_some_and(|(c, agents, _)| c == *conversation && agents.contains(agent));
                     }
                 }
             }
@@ -206,27 +216,26 @@ impl World {
         let decisions = self.manager.decide(self.now_ms, limit);
         let made = decisions.len();
         let under_way = self.flights.iter().chain(&self.settled).filter(|flight| !flight.landed);
-        self.heard.reserved = under_way.filter_map(Flight::offer).collect();
+        let reserved = under_way
+            .filter_map(Flight::offer)
+            .flat_map(|(conversation, agents, channel)| {
+                agents
+                    .into_iter()
+                    .map(move |agent| (conversation, agent, channel.clone()))
+            });
+        self.heard.reserved = reserved.collect();
         for decision in decisions {
             let mut channel = None;
-            if let Command::Offer {
-                conversation,
-                agent,
-                explanation,
-            } = &decision.command
-            {
+            if let Some((conversation, agents, explanation)) = offered(&decision.command) {
+                assert_eq!(explanation.best.first().map(|best| best.0), agents.first().copied());
                 let wanted = self.heard.next();
                 assert_eq!(
-                    Some((*conversation, *agent)),
+                    Some((conversation, agents)),
                     wanted,
                     "not the first of the order, or not the choice for it"
                 );
-                assert_eq!(explanation.best.first().map(|best| best.0), Some(*agent));
-                channel = self
-                    .heard
-                    .demands
-                    .get(conversation)
-                    .map(|demand| demand.channel.clone());
+                let demand = self.heard.demands.get(&conversation);
+                channel = demand.map(|demand| demand.channel.clone());
             }
             self.flights.push(Flight {
                 decision,

@@ -283,6 +283,9 @@ fn of_agent() -> impl Strategy<Value = Command> {
         2 => a().prop_map(|agent| Command::ConnectionsLost { agent }),
         2 => a().prop_map(|agent| Command::ConnectionsBack { agent }),
         16 => (c(), a()).prop_map(|(conversation, agent)| Command::Offer { conversation, agent, explanation: Explanation::default() }),
+        6 => (c(), proptest::sample::subsequence(vec![AgentId(1), AgentId(2), AgentId(3)], 1..=3)).prop_map(|(conversation, agents)| Command::OfferToMany {
+            conversation, agents, explanation: Explanation::default()
+        }),
         12 => (c(), a(), e()).prop_map(|(conversation, agent, epoch)| Command::AcceptOffer { conversation, agent, epoch }),
         3 => (c(), a(), e()).prop_map(|(conversation, agent, epoch)| {
             Command::DeclineOffer { conversation, agent, epoch, reason: "busy".to_owned() }
@@ -509,7 +512,7 @@ fn random_commands_get_somewhere() {
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
     let mut world = World::new();
-    for _ in 0..8_000 {
+    for _ in 0..20_000 {
         let step = step().new_tree(&mut runner).expect("a step").current();
         world.step(&step);
     }

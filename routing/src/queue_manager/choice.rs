@@ -13,7 +13,7 @@ use super::slowdown::{self, Slowdown};
 use super::waiting::{Class, Spec};
 use crate::command::Explanation;
 use crate::ids::{AgentId, ConversationId, Millis};
-use crate::limits::EXPLAINED_CANDIDATES;
+use crate::limits::{EXPLAINED_CANDIDATES, OFFERS_AT_ONCE_MAX};
 use crate::settings::{AgentChoice, CrossQueue};
 
 /// A conversation and who should get it; both are reserved.
@@ -21,6 +21,8 @@ use crate::settings::{AgentChoice, CrossQueue};
 pub(super) struct Choice {
     pub(super) conversation: ConversationId,
     pub(super) agent: AgentId,
+    /// R9: the next best, where the queue offers to several at once.
+    pub(super) others: Box<[AgentId]>,
     pub(super) channel: SharedChannel,
     pub(super) explanation: Explanation,
 }
@@ -83,13 +85,20 @@ impl Rank {
 /// Classes in vain, after which it pays to see what else is in vain: a look at every fresh pool.
 const MISSES: u32 = 16;
 
+/// The longest list of the best.
+const BEST_MAX: usize = if EXPLAINED_CANDIDATES > OFFERS_AT_ONCE_MAX {
+    EXPLAINED_CANDIDATES
+} else {
+    OFFERS_AT_ONCE_MAX
+};
+
 /// Above any sum of levels.
 const SCORE_MAX: u64 = 1 << 20;
 
 /// The best few, best first.
 #[derive(Debug)]
 pub(super) struct Best {
-    ranks: [Rank; EXPLAINED_CANDIDATES],
+    ranks: [Rank; BEST_MAX],
     wanted: usize,
     found: usize,
 }
@@ -97,8 +106,8 @@ pub(super) struct Best {
 impl Best {
     pub(super) fn of(wanted: usize) -> Self {
         Self {
-            ranks: [Rank::NOBODY; EXPLAINED_CANDIDATES],
-            wanted: wanted.clamp(1, EXPLAINED_CANDIDATES),
+            ranks: [Rank::NOBODY; BEST_MAX],
+            wanted: wanted.clamp(1, BEST_MAX),
             found: 0,
         }
     }
@@ -140,10 +149,11 @@ impl Index {
                 self.misses = 0;
                 return None;
             };
-            let mut best = Best::of(if explained { EXPLAINED_CANDIDATES } else { 1 });
+            let at_once = self.queues[self.queue_of_class[class as usize] as usize].at_once;
+            let mut best = Best::of(at_once.max(if explained { EXPLAINED_CANDIDATES } else { 1 }));
             self.best_agents(class, &mut best);
-            if let Some(&rank) = best.ranks().first() {
-                return self.take(class, rank, explained.then_some(&best), now_ms);
+            if !best.ranks().is_empty() {
+                return self.take(class, &best, explained, now_ms);
             }
             self.stuck.insert(class);
             self.fresh_classes.remove(class);
@@ -413,24 +423,24 @@ impl Index {
         }
     }
 
-    /// Reserves the head of the class and the agent's room for it.
-    fn take(&mut self, handle: u32, rank: Rank, best: Option<&Best>, now_ms: Millis) -> Option<Choice> {
+    /// Reserves the head of the class, and room for it at each to whom it is offered.
+    fn take(&mut self, handle: u32, best: &Best, explained: bool, now_ms: Millis) -> Option<Choice> {
         let class = &self.classes[handle];
         let spec = &self.specs[class.key.spec];
         let queue_handle = spec.key.queue as usize;
         let &(_, slot) = class.order.first()?;
-        let explanation = match best {
-            None => Explanation::default(),
-            Some(best) => {
+        let at_once = best.ranks().len().min(self.queues[queue_handle].at_once);
+        let (&first, others) = best.ranks()[..at_once].split_first()?;
+        let explanation = match explained {
+            false => Explanation::default(),
+            true => {
                 let queue = &self.queues[queue_handle];
                 let counts = self.count(class);
                 Explanation {
                     policy_version: queue.version,
                     considered: counts.considered,
                     removed: counts.removed(spec),
-                    best: best
-                        .ranks()
-                        .iter()
+                    best: (best.ranks().iter().take(EXPLAINED_CANDIDATES))
                         .map(|r| (r.id, r.score(queue.choice, now_ms)))
                         .collect(),
                     tie_break: self.words(class, queue),
@@ -442,16 +452,20 @@ impl Index {
         self.charge(queue_handle as u32, self.waiting[slot].expedited);
         let class = &self.classes[handle];
         if class.key.only.is_none() {
-            self.queues[queue_handle].last_turn = Some(rank.id);
+            // The turn has gone round to the last of them.
+            self.queues[queue_handle].last_turn = Some(others.last().unwrap_or(&first).id);
         }
         self.pop_head(handle);
         let waiting = &mut self.waiting[slot];
         waiting.proposed = true;
         let conversation = waiting.conversation;
-        self.reserve_for(rank.agent, &channel);
+        for rank in &best.ranks()[..at_once] {
+            self.reserve_for(rank.agent, &channel);
+        }
         Some(Choice {
             conversation,
-            agent: rank.id,
+            agent: first.id,
+            others: others.iter().map(|rank| rank.id).collect(),
             channel,
             explanation,
         })

@@ -25,6 +25,7 @@ use super::slab::{NONE, Slab};
 use super::supply::{Agent, Pool, Profile, ProfileKey};
 use super::waiting::{Class, ClassKey, Spec, SpecKey, Waiting};
 use crate::ids::{AgentId, ConversationId, Millis, QueueId};
+use crate::limits::OFFERS_AT_ONCE_MAX;
 use crate::settings::{AgentChoice, CrossQueueTerms, Order, QueueSettings, Rings, RoutingSettings};
 use crate::view::QueueView;
 
@@ -41,6 +42,8 @@ pub(super) struct Queue {
     pub(super) answer_target_ms: Millis,
     /// As observed; 0: not.
     pub(super) handle_ms: Millis,
+    /// R9: offered to so many at once, at least 1; 1 where nobody is asked.
+    pub(super) at_once: usize,
     pub(super) version: u64,
     /// Round robin: who had the last turn. Soft: a new leader's queue manager begins with the first.
     pub(super) last_turn: Option<AgentId>,
@@ -126,6 +129,7 @@ impl Index {
             terms: CrossQueueTerms::default(),
             answer_target_ms: 0,
             handle_ms: 0,
+            at_once: 1,
             version: 0,
             last_turn: None,
             pass: 0,
@@ -152,6 +156,10 @@ impl Index {
         queue.choice = view.settings.choice;
         let rings = view.settings.rings_always(view.shared_rings);
         let opened = std::mem::replace(&mut queue.rings, rings) != rings;
+        queue.at_once = match view.settings.auto_accept {
+            true => 1,
+            false => usize::from(view.settings.offers_at_once).clamp(1, OFFERS_AT_ONCE_MAX),
+        };
         if queue.order != order {
             self.put_order(handle, order);
         }
@@ -304,10 +312,11 @@ impl Index {
         }
         for queue in self.queues.iter().filter(|queue| queue.known) {
             lines.push(format!(
-                "queue {} {:?} {:?} {} {:?} {} {} {} {:?}",
+                "queue {} {:?} {:?} at once {} {} {:?} {} {} {} {:?}",
                 queue.id,
                 queue.order,
                 queue.choice,
+                queue.at_once,
                 queue.version,
                 queue.terms,
                 queue.answer_target_ms,

@@ -21,11 +21,19 @@ const REST_MS: u64 = 50;
 pub(super) struct PendingOffer {
     pub(super) conversation: ConversationId,
     pub(super) agent: AgentId,
+    /// R9: to whom else; each has room reserved.
+    pub(super) others: Box<[AgentId]>,
     pub(super) channel: SharedChannel,
     /// The queue manager's count of events at the time of the decision.
     pub(super) decided: u64,
     /// Something of the conversation was heard since.
     pub(super) heard: bool,
+}
+
+impl PendingOffer {
+    pub(super) fn agents(&self) -> impl Iterator<Item = AgentId> + '_ {
+        std::iter::once(self.agent).chain(self.others.iter().copied())
+    }
 }
 
 /// A decision that is on its way.
@@ -75,7 +83,7 @@ impl PendingDecisions {
     /// Channels of the offers to an agent.
     pub(super) fn channels_of(&self, agent: AgentId) -> impl Iterator<Item = &Channel> {
         self.all.values().filter_map(move |pending| match pending {
-            Pending::Offer(offer) if offer.agent == agent => Some(&*offer.channel),
+            Pending::Offer(offer) if offer.agents().any(|other| other == agent) => Some(&*offer.channel),
             _ => None,
         })
     }
@@ -98,11 +106,12 @@ impl PendingDecisions {
         }
     }
 
-    /// The conversation was offered or assigned to the agent.
+    /// The conversation was offered or assigned to the agent: if it was to others too, to those who could have it still, all in
+    /// one entry.
     pub(super) fn land(&mut self, conversation: ConversationId, agent: AgentId) {
         if let Some(id) = self.offers.get(&conversation)
             && let Some(Pending::Offer(offer)) = self.all.get(id)
-            && offer.agent == agent
+            && offer.agents().any(|other| other == agent)
         {
             self.landed.push(*id);
         }
@@ -164,16 +173,17 @@ impl PendingDecisions {
     }
 }
 
-/// Who has to rest after an offer came to nothing; `None`: it may be tried again at once, with somebody else or later.
-pub(super) fn rests_after(offer: &PendingOffer, agent_heard: bool, result: &Settled) -> Option<Resting> {
-    let (conversation, agent) = (Resting::Conversation(offer.conversation), Resting::Agent(offer.agent));
+/// Who has to rest after an offer came to nothing; nobody: it may be tried again at once, with somebody else or later. `unheard`
+/// are those of its agents of whom nothing was heard since.
+pub(super) fn rests_after(offer: &PendingOffer, unheard: &[AgentId], result: &Settled) -> Vec<Resting> {
+    let conversation = Resting::Conversation(offer.conversation);
     match result {
         // The log is full: a moment's rest.
-        Settled::NotProposed => Some(conversation),
+        Settled::NotProposed => vec![conversation],
         Settled::Rejected(
             Rejection::NoCapacity { .. } | Rejection::WrongPresence { .. } | Rejection::UnknownAgent(_),
-        ) => (!agent_heard).then_some(agent),
-        Settled::Rejected(_) => (!offer.heard && !agent_heard).then_some(conversation),
-        Settled::Applied | Settled::Unknown => None,
+        ) => unheard.iter().copied().map(Resting::Agent).collect(),
+        Settled::Rejected(_) if !offer.heard && unheard.len() == 1 + offer.others.len() => vec![conversation],
+        Settled::Rejected(_) | Settled::Applied | Settled::Unknown => Vec::new(),
     }
 }

@@ -430,6 +430,21 @@ impl Conversation {
             .chain(beside)
     }
 
+    /// To whom it is offered, the agent of the stage first (R9).
+    pub fn offered_to(&self) -> Vec<AgentId> {
+        match self.stage {
+            Stage::Offered { agent, .. } => std::iter::once(agent)
+                .chain(self.also_offered.iter().copied())
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    pub fn is_offered_to(&self, agent: AgentId) -> bool {
+        let first = matches!(self.stage, Stage::Offered { agent: first, .. } if first == agent);
+        first || self.also_offered.binary_search(&agent).is_ok()
+    }
+
     /// Whose capacity it takes, each once: the offered or the owner, and who consults or confers.
     pub fn occupants(&self) -> Vec<AgentId> {
         let mut all: Vec<AgentId> = self.stage.occupies().into_iter().collect();

@@ -100,6 +100,7 @@ pub(crate) fn transfer(
     let (Some(from), Some(old_queue)) = (stage.agent(), d.conversation(id)?.queue) else {
         return Err(valid::wrong_state(d.conversation(id)?, "assigned"));
     };
+    let exclude_ms = d.queue(old_queue)?.settings.decline_exclude_ms;
     match *target {
         TransferTarget::Agent { agent, wait_ms } => {
             d.agent(agent)?;
@@ -110,7 +111,7 @@ pub(crate) fn transfer(
                 });
             }
             arrive::unassign(d, id, UnassignReason::Transferred)?;
-            offers::keep_from(d, id, from)?;
+            offers::keep_from(d, id, from, exclude_ms)?;
             arrive::prefer(d, id, Some((agent, wait_ms)))?;
             // A decline of long ago does not stand against being asked for by name.
             let row = d.conversation_mut(id)?;
@@ -123,7 +124,7 @@ pub(crate) fn transfer(
                 return Err(Rejection::QueueFull(queue));
             }
             arrive::unassign(d, id, UnassignReason::Transferred)?;
-            offers::keep_from(d, id, from)?;
+            offers::keep_from(d, id, from, exclude_ms)?;
             d.entry(id, EntryKind::Moved { queue })?;
             let at_ms = d.at_ms;
             d.conversation_mut(id)?.waiting_since_ms = at_ms;

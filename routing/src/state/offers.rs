@@ -1,16 +1,24 @@
-//! Offers and assignments (R10, R24): the state checks what was chosen, and fences it with an epoch (R36).
+//! Offers and assignments (R9, R10, R24): the state checks what was chosen, and fences it with an epoch (R36).
+//!
+//! - To several at once (R9): all under one epoch and one deadline. The first to accept has it, the others' offers end as
+//!   `taken_by_another`, and a late accept is refused `offer_taken`. A decline, or an agent who goes, ends that one's offer alone;
+//!   the deadline ends all of them, and counts against each. What takes the conversation away ends all.
+//! - An offer finishes under the terms it was made with ([`OfferTerms`]): its deadline, for how long who declines it or lets it
+//!   pass is passed over, and after how many timeouts the agent goes away. Settings that change meanwhile hold from the
+//!   next offer on.
 
 use std::sync::Arc;
 
 use super::agent::{Agent, presence_word};
 use super::arrive;
-use super::conversation::{Alarm, Conversation, Stage};
+use super::conversation::{Alarm, Conversation, OfferTerms, Stage};
 use super::draft::{Draft, must_be_here};
 use super::queue::Queue;
 use super::{participants, presence, timers, valid};
 use crate::command::{Explanation, Principal};
 use crate::event::{AgentItemKind, EntryKind, Event, OfferOutcome, Receipt, UnassignReason};
 use crate::ids::{AgentId, Channel, ConversationId, Epoch};
+use crate::limits;
 use crate::rejection::Rejection;
 use crate::view::{NoRoom, Presence};
 
@@ -21,58 +29,102 @@ pub(crate) fn offer(
     explanation: &Explanation,
 ) -> Result<Receipt, Rejection> {
     valid::explanation(explanation)?;
-    let row = d.conversation(id)?;
-    if row.stage != Stage::Waiting {
-        return Err(valid::wrong_state(row, "waiting"));
-    }
-    let queue = row.queue.ok_or_else(|| valid::wrong_state(row, "in a queue"))?;
-    let serving = d.queue(queue)?;
+    let (row, serving) = waiting(d, id)?;
     may_have(d.agent(agent)?, agent, row, &serving)?;
-    let settings = serving.settings.clone();
-    let epoch = d.next_epoch(id)?;
-    d.conversation_mut(id)?.explanation = Some(Arc::new(explanation.clone()));
-    if settings.auto_accept {
-        assign(d, id, agent)?;
-        return Ok(Receipt {
-            epoch: Some(epoch),
-            ..d.receipt_for(id)
-        });
-    }
-    let deadline_ms = d.at_ms.saturating_add(settings.offer_timeout_ms);
-    let stage = Stage::Offered {
-        agent,
-        offered_at_ms: d.at_ms,
-        deadline_ms,
-    };
-    let row = d.enter(id, stage)?;
-    row.set_alarm(Alarm::OfferDeadline, deadline_ms);
-    let (channel, customer) = (Channel::clone(&row.channel), (*row.customer).clone());
-    d.agent_item(
-        agent,
-        AgentItemKind::Offered {
-            conversation: id,
-            epoch,
-            deadline_ms,
-            queue,
-            channel,
-            customer,
-        },
-    )?;
-    Ok(Receipt {
-        epoch: Some(epoch),
-        ..d.receipt_for(id)
-    })
+    make(d, id, &[agent], explanation)
 }
 
-/// R9.
+/// R9: to those of them who may have it still; refused, for the cause of the first, when that is nobody. Under one epoch and
+/// one deadline: each takes capacity until the offer to them ends, the first to accept has it.
 pub(crate) fn offer_to_many(
     d: &mut Draft<'_>,
     id: ConversationId,
     agents: &[AgentId],
     explanation: &Explanation,
 ) -> Result<Receipt, Rejection> {
-    let _ = (d, id, agents, explanation);
-    Err(valid::invalid("command", "not built yet"))
+    valid::explanation(explanation)?;
+    valid::at_most("number of agents", agents.len(), limits::OFFERS_AT_ONCE_MAX)?;
+    let twice = |(at, agent): (usize, &AgentId)| agents[..at].contains(agent);
+    if agents.is_empty() || agents.iter().enumerate().any(twice) {
+        return Err(valid::invalid("agents", "name at least one, and each once"));
+    }
+    let (row, serving) = waiting(d, id)?;
+    let (mut able, mut refusal) = (Vec::with_capacity(agents.len()), None);
+    for agent in agents {
+        match d.agent(*agent).and_then(|who| may_have(who, *agent, row, &serving)) {
+            Ok(()) => able.push(*agent),
+            Err(why) => _ = refusal.get_or_insert(why),
+        }
+    }
+    match refusal {
+        Some(why) if able.is_empty() => Err(why),
+        _ => make(d, id, &able, explanation),
+    }
+}
+
+fn waiting<'d>(d: &'d Draft<'_>, id: ConversationId) -> Result<(&'d Conversation, Arc<Queue>), Rejection> {
+    let row = d.conversation(id)?;
+    match (row.stage, row.queue) {
+        (Stage::Waiting, Some(queue)) => Ok((row, d.queue(queue)?)),
+        (Stage::Waiting, None) => Err(valid::wrong_state(row, "in a queue")),
+        _ => Err(valid::wrong_state(row, "waiting")),
+    }
+}
+
+/// The offer to one or several who may have it, the best first; where the queue does not ask, it is the best one's.
+fn make(
+    d: &mut Draft<'_>,
+    id: ConversationId,
+    agents: &[AgentId],
+    explanation: &Explanation,
+) -> Result<Receipt, Rejection> {
+    let (Some(&first), Some(queue)) = (agents.first(), d.conversation(id)?.queue) else {
+        return Err(Rejection::NothingOutstanding);
+    };
+    let of = d.queue(queue)?;
+    let epoch = d.next_epoch(id)?;
+    let row = d.conversation_mut(id)?;
+    row.explanation = Some(Arc::new(explanation.clone()));
+    row.terms = OfferTerms {
+        policy_version: of.version,
+        exclude_ms: of.settings.decline_exclude_ms,
+        timeouts_until_away: of.settings.timeouts_until_away,
+    };
+    let receipt = Receipt {
+        epoch: Some(epoch),
+        ..d.receipt_for(id)
+    };
+    if of.settings.auto_accept {
+        assign(d, id, first)?;
+        return Ok(receipt);
+    }
+    let deadline_ms = d.at_ms.saturating_add(of.settings.offer_timeout_ms);
+    let stage = Stage::Offered {
+        agent: first,
+        offered_at_ms: d.at_ms,
+        deadline_ms,
+    };
+    d.enter(id, stage)?.set_alarm(Alarm::OfferDeadline, deadline_ms);
+    d.occupying(id, |row| {
+        row.also_offered = agents[1..].to_vec();
+        row.also_offered.sort_unstable();
+    })?;
+    let row = d.conversation(id)?;
+    let (channel, customer) = (Channel::clone(&row.channel), (*row.customer).clone());
+    for agent in agents {
+        d.agent_item(
+            *agent,
+            AgentItemKind::Offered {
+                conversation: id,
+                epoch,
+                deadline_ms,
+                queue,
+                channel: channel.clone(),
+                customer: customer.clone(),
+            },
+        )?;
+    }
+    Ok(receipt)
 }
 
 /// Whether this agent may be offered this conversation now; the same question that the queue manager asked, asked again where
@@ -184,22 +236,40 @@ pub(crate) fn assign(d: &mut Draft<'_>, id: ConversationId, agent: AgentId) -> R
     )
 }
 
-/// An offer is over, and the conversation waits again in its old place (R25). Exclusion and counting are the caller's.
+/// An offer is over for everybody, and the conversation waits again in its old place (R25). Exclusion and counting are the
+/// caller's.
 pub(crate) fn end(d: &mut Draft<'_>, id: ConversationId, outcome: OfferOutcome) -> Result<(), Rejection> {
-    announce_end(d, id, outcome)?;
+    for agent in d.conversation(id)?.offered_to() {
+        announce_end(d, id, agent, outcome.clone())?;
+    }
     arrive::wait(d, id)
 }
 
-fn announce_end(d: &mut Draft<'_>, id: ConversationId, outcome: OfferOutcome) -> Result<(), Rejection> {
+/// An offer is over for one agent. The others' stand; when it was the last, the conversation waits again in its old place.
+pub(crate) fn end_for(
+    d: &mut Draft<'_>,
+    id: ConversationId,
+    agent: AgentId,
+    outcome: OfferOutcome,
+) -> Result<(), Rejection> {
+    announce_end(d, id, agent, outcome)?;
+    if d.conversation(id)?.also_offered.is_empty() {
+        return arrive::wait(d, id);
+    }
+    d.occupying(id, |row| {
+        let Stage::Offered { agent: first, .. } = &mut row.stage else {
+            return;
+        };
+        match row.also_offered.binary_search(&agent) {
+            Ok(at) => _ = row.also_offered.remove(at),
+            Err(_) => *first = row.also_offered.remove(0),
+        }
+    })
+}
+
+fn announce_end(d: &mut Draft<'_>, id: ConversationId, agent: AgentId, outcome: OfferOutcome) -> Result<(), Rejection> {
     let row = d.conversation(id)?;
-    let (
-        Stage::Offered {
-            agent, offered_at_ms, ..
-        },
-        Some(queue),
-        epoch,
-    ) = (row.stage, row.queue, row.epoch)
-    else {
+    let (Stage::Offered { offered_at_ms, .. }, Some(queue), epoch) = (row.stage, row.queue, row.epoch) else {
         return Err(Rejection::NothingOutstanding);
     };
     d.agent_item(
@@ -227,8 +297,9 @@ fn outstanding(d: &Draft<'_>, id: ConversationId, agent: AgentId, epoch: Epoch) 
     let row = d.conversation(id)?;
     let over = |why: &str| Err(Rejection::OfferOver { why: why.to_owned() });
     match row.stage {
-        Stage::Offered { agent: whose, .. } if whose == agent && epoch == row.epoch => Ok(()),
+        Stage::Offered { .. } if epoch == row.epoch && row.is_offered_to(agent) => Ok(()),
         _ if epoch > row.epoch => Err(Rejection::NothingOutstanding),
+        Stage::Offered { .. } if epoch == row.epoch => over("it is offered to others"),
         Stage::Offered { .. } => over("another one has taken its place"),
         Stage::Waiting => over("it was declined, expired or withdrawn"),
         Stage::Assigned { agent: whose, .. }
@@ -256,7 +327,15 @@ pub(crate) fn accept(
         row.epoch == epoch && matches!(row.stage, Stage::Assigned { agent: whose, .. } if whose == agent);
     if !yours_already {
         outstanding(d, id, agent, epoch)?;
-        announce_end(d, id, OfferOutcome::Accepted)?;
+        announce_end(d, id, agent, OfferOutcome::Accepted)?;
+        for other in d
+            .conversation(id)?
+            .offered_to()
+            .into_iter()
+            .filter(|other| *other != agent)
+        {
+            announce_end(d, id, other, OfferOutcome::TakenByAnother)?;
+        }
         d.agent_mut(agent)?.timeouts_in_a_row = 0;
         assign(d, id, agent)?;
     }
@@ -276,26 +355,20 @@ pub(crate) fn decline(
     valid::text("reason", reason)?;
     outstanding(d, id, agent, epoch)?;
     d.agent_mut(agent)?.timeouts_in_a_row = 0;
-    end(
-        d,
-        id,
-        OfferOutcome::Declined {
-            reason: reason.to_owned(),
-        },
-    )?;
-    keep_from(d, id, agent)?;
+    let outcome = OfferOutcome::Declined {
+        reason: reason.to_owned(),
+    };
+    end_for(d, id, agent, outcome)?;
+    let for_ms = d.conversation(id)?.terms.exclude_ms;
+    keep_from(d, id, agent, for_ms)?;
     Ok(Receipt {
         epoch: Some(epoch),
         ..d.receipt_for(id)
     })
 }
 
-/// R24: not offered to them again for as long as the queue says.
-pub(crate) fn keep_from(d: &mut Draft<'_>, id: ConversationId, agent: AgentId) -> Result<(), Rejection> {
-    let Some(queue) = d.conversation(id)?.queue else {
-        return Ok(());
-    };
-    let for_ms = d.queue(queue)?.settings.decline_exclude_ms;
+/// R24: not offered to them again for so long.
+pub(crate) fn keep_from(d: &mut Draft<'_>, id: ConversationId, agent: AgentId, for_ms: u64) -> Result<(), Rejection> {
     let until_ms = d.at_ms.saturating_add(for_ms);
     let row = d.conversation_mut(id)?;
     if for_ms > 0 {
@@ -313,17 +386,17 @@ pub(crate) fn keep_from(d: &mut Draft<'_>, id: ConversationId, agent: AgentId) -
 pub(crate) fn expire(d: &mut Draft<'_>, id: ConversationId, epoch: Epoch) -> Result<Receipt, Rejection> {
     timers::must_ring(d, id, Some(epoch), Alarm::OfferDeadline)?;
     let row = d.conversation(id)?;
-    let (Stage::Offered { agent, .. }, Some(queue)) = (row.stage, row.queue) else {
-        return Err(Rejection::NothingOutstanding);
-    };
-    let until_away = d.queue(queue)?.settings.timeouts_until_away;
+    let (agents, terms) = (row.offered_to(), row.terms);
     end(d, id, OfferOutcome::Expired)?;
-    keep_from(d, id, agent)?;
-    let who = d.agent_mut(agent)?;
-    who.timeouts_in_a_row = who.timeouts_in_a_row.saturating_add(1);
-    if until_away > 0 && who.timeouts_in_a_row >= until_away && who.presence == Presence::Available {
-        who.timeouts_in_a_row = 0;
-        presence::set(d, agent, Presence::Away(presence::OFFER_TIMEOUTS.to_owned()))?;
+    for agent in agents {
+        keep_from(d, id, agent, terms.exclude_ms)?;
+        let who = d.agent_mut(agent)?;
+        who.timeouts_in_a_row = who.timeouts_in_a_row.saturating_add(1);
+        let often = terms.timeouts_until_away > 0 && who.timeouts_in_a_row >= terms.timeouts_until_away;
+        if often && who.presence == Presence::Available {
+            who.timeouts_in_a_row = 0;
+            presence::set(d, agent, Presence::Away(presence::OFFER_TIMEOUTS.to_owned()))?;
+        }
     }
     Ok(d.receipt_for(id))
 }

@@ -41,9 +41,9 @@ pub(crate) fn set(d: &mut Draft<'_>, agent: AgentId, presence: Presence) -> Resu
     )?;
     if presence != Presence::Available {
         for id in held(d, agent) {
-            if matches!(d.conversation(id)?.stage, Stage::Offered { agent: whose, .. } if whose == agent) {
+            if d.conversation(id)?.is_offered_to(agent) {
                 let why = format!("agent is {}", presence_word(&presence));
-                offers::end(d, id, OfferOutcome::Withdrawn { why })?;
+                offers::end_for(d, id, agent, OfferOutcome::Withdrawn { why })?;
             }
         }
     }

@@ -39,6 +39,24 @@ impl Tenant {
                 format!("{id} is in {queue}, which is not")
             })?;
         }
+        let offered = row.offered_to();
+        let sorted = row.also_offered.windows(2).all(|pair| pair[0] < pair[1]);
+        let apart = row.also_offered.is_empty() || offered.first().is_some_and(|first| !offered[1..].contains(first));
+        holds('C', sorted && apart, || {
+            format!(
+                "{id} is {} and also offered to {:?}",
+                row.stage.word(),
+                row.also_offered
+            )
+        })?;
+        bounded("offers at once", offered.len(), limits::OFFERS_AT_ONCE_MAX)?;
+        for agent in &row.also_offered {
+            let available = self.kept.agents.get(agent);
+            let available = available.is_some_and(|who| who.presence == Presence::Available);
+            holds('C', available, || {
+                format!("{id} is also offered to {agent}, who is not available")
+            })?;
+        }
         let Some(agent) = row.stage.agent() else { return Ok(()) };
         let owner = self.kept.agents.get(&agent);
         holds('C', row.epoch.0 > 0, || format!("{id} has {agent} without an epoch"))?;

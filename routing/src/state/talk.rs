@@ -124,7 +124,10 @@ pub(crate) fn note(d: &mut Draft<'_>, id: ConversationId, agent: AgentId, body: 
     let row = d.conversation(id)?;
     let who = d.agent(agent)?;
     let serves = row.queue.is_some_and(|queue| who.settings.queues.contains_key(&queue));
-    let had = row.stage.agent() == Some(agent) || row.last_agent == Some(agent) || row.role_of(agent).is_some();
+    let had = row.stage.agent() == Some(agent)
+        || row.is_offered_to(agent)
+        || row.last_agent == Some(agent)
+        || row.role_of(agent).is_some();
     if !(serves || had || who.settings.supervisor) {
         return Err(valid::not_yours());
     }

@@ -80,8 +80,8 @@ impl Naive {
             .filter(move |supply| self.eligible(demand, supply))
     }
 
-    /// The next decision; it is reserved.
-    pub fn next(&mut self) -> Option<(ConversationId, AgentId)> {
+    /// The next decision, with the agents best first; it is reserved with each of them.
+    pub fn next(&mut self) -> Option<(ConversationId, Vec<AgentId>)> {
         let heads: Vec<Demand> = (self.queues.values())
             .filter_map(|queue| {
                 let mut waiting: Vec<&Demand> = (self.demands.values())
@@ -92,16 +92,26 @@ impl Naive {
             })
             .collect();
         let demand = heads.iter().min_by(|a, b| self.across(a, b))?.clone();
-        let agent = self.choose(&demand)?;
+        let mut agents = self.best_first(&demand);
+        let settings = &self.queues[&demand.queue].settings;
+        agents.truncate(if settings.auto_accept {
+            1
+        } else {
+            usize::from(settings.offers_at_once)
+        });
+        let last = agents.last()?;
         if demand.only.is_none() {
-            self.turns.insert(demand.queue, agent);
+            self.turns.insert(demand.queue, *last);
         }
         self.charge(&demand);
-        self.reserved.push((demand.conversation, agent, demand.channel.clone()));
-        Some((demand.conversation, agent))
+        for agent in &agents {
+            self.reserved
+                .push((demand.conversation, *agent, demand.channel.clone()));
+        }
+        Some((demand.conversation, agents))
     }
 
-    fn choose(&self, demand: &Demand) -> Option<AgentId> {
+    fn best_first(&self, demand: &Demand) -> Vec<AgentId> {
         let asked = || demand.required.iter().chain(demand.preferred.iter());
         let skill = |s: &Supply| {
             asked()
@@ -109,22 +119,20 @@ impl Naive {
                 .sum::<u32>()
         };
         let idle = |a: &Supply, b: &Supply| (a.idle_since_ms, a.agent).cmp(&(b.idle_since_ms, b.agent));
-        let candidates = self.candidates(demand);
-        let best = match self.queues[&demand.queue].settings.choice {
-            AgentChoice::LongestIdle => candidates.min_by(|a, b| idle(a, b)),
-            AgentChoice::MostSkilled => candidates.min_by(|a, b| skill(b).cmp(&skill(a)).then(idle(a, b))),
-            AgentChoice::LeastSkilled => candidates.min_by(|a, b| skill(a).cmp(&skill(b)).then(idle(a, b))),
-            AgentChoice::LeastLoaded => candidates.min_by(|a, b| {
+        let mut all: Vec<&Supply> = self.candidates(demand).collect();
+        match self.queues[&demand.queue].settings.choice {
+            AgentChoice::LongestIdle => all.sort_by(|a, b| idle(a, b)),
+            AgentChoice::MostSkilled => all.sort_by(|a, b| skill(b).cmp(&skill(a)).then(idle(a, b))),
+            AgentChoice::LeastSkilled => all.sort_by(|a, b| skill(a).cmp(&skill(b)).then(idle(a, b))),
+            AgentChoice::LeastLoaded => all.sort_by(|a, b| {
                 let (a_now, b_now) = (self.with_reserved(a), self.with_reserved(b));
                 ratio(&a_now, &b_now).then(idle(a, b))
             }),
             AgentChoice::RoundRobin => {
-                let all: Vec<&Supply> = candidates.collect();
                 let last = self.turns.get(&demand.queue);
-                let next = all.iter().find(|s| last.is_none_or(|last| s.agent > *last));
-                next.or(all.first()).copied()
+                all.sort_by_key(|s| (last.is_some_and(|last| s.agent <= *last), s.agent));
             }
-            AgentChoice::FixedOrder => candidates.min_by(|a, b| {
+            AgentChoice::FixedOrder => all.sort_by(|a, b| {
                 let place = |s: &Supply| {
                     let membership = s.settings.queues.get(&demand.queue);
                     membership.map(|m| (m.tier, m.position))
@@ -132,17 +140,17 @@ impl Naive {
                 place(a).cmp(&place(b)).then(idle(a, b))
             }),
             AgentChoice::WeightedRandom => {
-                let all: Vec<&Supply> = candidates.collect();
                 let weight = |s: &Supply| s.settings.queues.get(&demand.queue).map_or(1, |m| u64::from(m.weight));
-                let mut left = draw(demand, all.iter().map(|s| weight(s)).sum())?;
-                let mut drawn = None;
-                for supply in all {
-                    if drawn.is_none() && left < weight(supply) {
-                        drawn = Some(supply);
-                    }
-                    left = left.saturating_sub(weight(supply));
+                let (mut seed, mut drawn) = (seed(demand), Vec::new());
+                while let Some(mut left) = draw(&mut seed, all.iter().map(|s| weight(s)).sum()) {
+                    let at = all.iter().position(|s| {
+                        let here = left < weight(s);
+                        left = left.saturating_sub(weight(s));
+                        here
+                    });
+                    drawn.push(all.remove(at.expect("the number is below the sum")));
                 }
-                drawn
+                all = drawn;
             }
             AgentChoice::FewestHandledToday => {
                 let today_ms = self.routing.day_start_ms(self.now_ms);
@@ -153,14 +161,14 @@ impl Naive {
                         s.handled_today
                     }
                 };
-                candidates.min_by(|a, b| today(a).cmp(&today(b)).then(idle(a, b)))
+                all.sort_by(|a, b| today(a).cmp(&today(b)).then(idle(a, b)));
             }
-            AgentChoice::LeastSlowdown => candidates.min_by(|a, b| {
+            AgentChoice::LeastSlowdown => all.sort_by(|a, b| {
                 let place = |s: &Supply| (self.slowdown(demand.queue, s), self.at_once(s));
                 place(a).cmp(&place(b)).then(idle(a, b))
             }),
-        };
-        best.map(|s| s.agent)
+        }
+        all.iter().map(|s| s.agent).collect()
     }
 
     fn at_once(&self, supply: &Supply) -> u64 {
@@ -248,22 +256,27 @@ impl Naive {
     }
 }
 
-/// A number below `total`, from the conversation and its offers; `None` when there is none.
-fn draw(demand: &Demand, total: u64) -> Option<u64> {
-    let split_mix = |state: &mut u64| {
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
-    let mut seed = split_mix(&mut (demand.conversation.0 as u64));
-    seed = split_mix(&mut (seed ^ (demand.conversation.0 >> 64) as u64));
-    seed = split_mix(&mut (seed ^ demand.offers));
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// From the conversation and its offers.
+fn seed(demand: &Demand) -> u64 {
+    let seed = split_mix(&mut (demand.conversation.0 as u64));
+    let seed = split_mix(&mut (seed ^ (demand.conversation.0 >> 64) as u64));
+    split_mix(&mut (seed ^ demand.offers))
+}
+
+/// A number below `total`; `None` when there is none.
+fn draw(seed: &mut u64, total: u64) -> Option<u64> {
     // The lowest 2^64 mod total numbers are drawn again, so that every remainder is as likely.
     let total = std::num::NonZeroU64::new(total)?;
     let surplus = (u128::from(u64::MAX) + 1) % u128::from(total.get());
     let number = (0..)
-        .map(|_| split_mix(&mut seed))
+        .map(|_| split_mix(seed))
         .find(|number| u128::from(*number) >= surplus)?;
     Some(number % total)
 }

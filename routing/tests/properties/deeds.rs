@@ -232,6 +232,10 @@ fn queue_settings(n: u8, shape: u16) -> QueueSettings {
     s.abandon_hold_ms = if bit(14) { 200 } else { 10_000 };
     s.reopen_window_ms = if bit(15) { 300 } else { 100_000 };
     relaxations_and_rings(&mut s, shape.wrapping_mul(40_503) >> 8);
+    // Mixed from bits that mean other things too: there are more settings than bits.
+    if !s.auto_accept {
+        s.offers_at_once = [1, 1, 2, 3][usize::from((shape >> 3 ^ shape >> 9) & 3)];
+    }
     s
 }
 
@@ -504,7 +508,7 @@ impl Act {
                 attributes: [("k".to_owned(), (n % 2 == 0).then(|| Value::Number((*n).into())))].into(),
             },
             Self::Accept(c, stale) => {
-                let (conversation, agent, epoch) = hold(pick(tenant, *c, &[Phase::Offered])?)?;
+                let (conversation, agent, epoch) = offered(pick(tenant, *c, &[Phase::Offered])?, *c)?;
                 let epoch = if *stale {
                     Epoch(epoch.0.saturating_sub(1))
                 } else {
@@ -517,7 +521,7 @@ impl Act {
                 }
             }
             Self::Decline(c) => {
-                let (conversation, agent, epoch) = hold(pick(tenant, *c, &[Phase::Offered])?)?;
+                let (conversation, agent, epoch) = offered(pick(tenant, *c, &[Phase::Offered])?, *c)?;
                 Command::DeclineOffer {
                     conversation,
                     agent,
@@ -605,4 +609,15 @@ impl Act {
 /// Who has it, or is offered it.
 fn hold(view: ConversationView) -> Option<(ConversationId, AgentId, Epoch)> {
     Some((view.conversation, view.agent?, view.epoch))
+}
+
+/// One of those to whom it is offered.
+fn offered(view: ConversationView, n: u8) -> Option<(ConversationId, AgentId, Epoch)> {
+    let agents: Vec<AgentId> = view
+        .agent
+        .into_iter()
+        .chain(view.also_offered.iter().copied())
+        .collect();
+    let agent = agents.get(usize::from(n / 7) % agents.len().max(1))?;
+    Some((view.conversation, *agent, view.epoch))
 }

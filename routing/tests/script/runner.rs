@@ -252,6 +252,15 @@ impl Runner {
                         let (c, a) = (self.names.c(*conversation), self.names.a(*agent));
                         writeln!(out, "decided: offer {c} to {a} ({})", explanation.tie_break)?;
                     }
+                    Command::OfferToMany {
+                        conversation,
+                        agents,
+                        explanation,
+                    } => {
+                        let agents: Vec<&str> = agents.iter().map(|agent| self.names.a(*agent)).collect();
+                        let (c, all) = (self.names.c(*conversation), agents.join(", "));
+                        writeln!(out, "decided: offer {c} to {all} ({})", explanation.tie_break)?;
+                    }
                     Command::Fire { timer } => writeln!(out, "decided: fire {}", self.names.timer(timer))?,
                     other => writeln!(out, "decided: {other:?}")?,
                 }

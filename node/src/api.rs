@@ -35,6 +35,7 @@ pub mod messages;
 pub mod model;
 pub mod openapi;
 pub mod problem;
+pub mod reports;
 pub mod seams;
 #[cfg(test)]
 mod tests;

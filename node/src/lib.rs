@@ -31,6 +31,7 @@ pub mod metrics;
 pub mod query;
 pub mod replay;
 pub mod replicas;
+pub mod reports;
 pub mod rules;
 pub mod server;
 pub mod shard_host;

@@ -14,6 +14,12 @@ pub const PUSHES_PENDING_MAX: usize = 1_024;
 pub const FOLLOWED_MAX: usize = 256;
 /// Rows of one page of a listing.
 pub const PAGE_MAX: usize = 500;
+/// Lines of one report.
+pub const REPORT_LINES_MAX: usize = 5_000;
+/// Rows that one report may look at.
+pub const REPORT_ROWS_READ_MAX: usize = 500_000;
+/// Rows of a report that are read at a time.
+pub const REPORT_PAGE: usize = 1_000;
 /// Entries of one page of a transcript.
 pub const ENTRIES_PAGE_MAX: usize = 500;
 /// How long a client's command may take.

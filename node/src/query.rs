@@ -9,6 +9,8 @@ use routing::settings::{AgentSettings, Classification, Policy, QueueSettings, Ru
 use routing::view::Presence;
 use serde::{Deserialize, Serialize};
 
+use crate::reports::{LiveReport, ReportLine, ReportQuestion};
+
 /// A question. Answers are linearizable: they show everything acknowledged before the question was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -61,6 +63,10 @@ pub enum Query {
         conversation: ConversationId,
         agent: Option<AgentId>,
     },
+    /// → [`Answer::Report`]: KPIs of a period.
+    Report(ReportQuestion),
+    /// → [`Answer::ReportLive`]: KPIs now.
+    ReportLive,
 }
 
 /// Which conversations.
@@ -98,6 +104,8 @@ pub enum Answer {
         policy: Box<Policy>,
         agents: Vec<(AgentId, Arc<AgentSettings>)>,
     },
+    Report(Vec<ReportLine>),
+    ReportLive(Box<LiveReport>),
 }
 
 /// An agent, as shown.

@@ -13,6 +13,7 @@ use routing::command::{COMMAND_SCHEMA, Envelope};
 use routing::event::{AgentItem, AgentItemKind, ConversationView, Entry, Event, Phase, Receipt, TenantEvent};
 use routing::ids::{AgentId, ConversationId, Millis, Seq, TenantId};
 use routing::rejection::Rejection;
+use routing::report::{Figures, RowKey};
 use routing::state::State;
 use routing::view::Presence;
 
@@ -24,6 +25,9 @@ pub const ENTRIES: u8 = 1;
 pub const CLOSED: u8 = 2;
 /// The table of presences: (tenant, when, agent, position in their stream) → presence. Who was there when, for replays (R40).
 pub const PRESENCES: u8 = 3;
+/// The table of KPIs: (tenant, quarter hour, index at which the row left the state, place among those of that index) → row. Rows of
+/// equal [`RowKey`] add up.
+pub const REPORTS: u8 = 4;
 
 /// Version of a row's format.
 const ROW_SCHEMA: u16 = 2;
@@ -61,7 +65,7 @@ impl StateMachine for ShardHost {
             };
             applied.replies.push(codec::encode(&result));
         }
-        applied.rows = rows_of(&events);
+        applied.rows = rows_of(&events, batch.index);
         // Under the lock: who reads the state at an index finds every later event still to come.
         self.feed.publish(batch.index, events);
         applied
@@ -87,8 +91,9 @@ impl StateMachine for ShardHost {
 }
 
 /// The rows that events leave behind: entries, and the last view of what is closed.
-fn rows_of(events: &[TenantEvent]) -> Vec<Row> {
+fn rows_of(events: &[TenantEvent], index: u64) -> Vec<Row> {
     let mut rows = Vec::new();
+    let mut reported = 0;
     for TenantEvent { tenant, event } in events {
         match event {
             Event::Entry(entry) => rows.push(Row {
@@ -109,6 +114,14 @@ fn rows_of(events: &[TenantEvent]) -> Vec<Row> {
                 key: presence_key(*tenant, *at_ms, *agent, *agent_seq),
                 value: Some(seal(&(*agent, *at_ms, presence))),
             }),
+            Event::ReportClosed { key, figures } => {
+                rows.push(Row {
+                    table: REPORTS,
+                    key: report_key(*tenant, key.quarter_ms, index, reported),
+                    value: Some(seal(&(key, figures))),
+                });
+                reported += 1;
+            }
             _ => {}
         }
     }
@@ -139,6 +152,22 @@ pub fn presence_key(tenant: TenantId, at_ms: Millis, agent: AgentId, agent_seq: 
     key.extend_from_slice(&agent.0.to_be_bytes());
     key.extend_from_slice(&agent_seq.to_be_bytes());
     key
+}
+
+/// Key of a row of KPIs.
+pub fn report_key(tenant: TenantId, quarter_ms: Millis, index: u64, place: u32) -> Vec<u8> {
+    let mut key = Vec::with_capacity(36);
+    key.extend_from_slice(&tenant.0.to_be_bytes());
+    key.extend_from_slice(&quarter_ms.to_be_bytes());
+    key.extend_from_slice(&index.to_be_bytes());
+    key.extend_from_slice(&place.to_be_bytes());
+    key
+}
+
+/// The index in a key of [`report_key`].
+pub fn report_index(key: &[u8]) -> Option<u64> {
+    let index = key.get(24..32)?;
+    index.try_into().ok().map(u64::from_be_bytes)
 }
 
 /// Key of an entry.
@@ -176,6 +205,11 @@ pub fn open_presence(row: &[u8]) -> io::Result<(AgentId, Millis, Presence)> {
     open(row)
 }
 
+/// KPIs from their row.
+pub fn open_report(row: &[u8]) -> io::Result<(RowKey, Figures)> {
+    open(row)
+}
+
 /// A closed conversation from its row.
 pub fn open_view(row: &[u8]) -> io::Result<ConversationView> {
     open(row)
@@ -198,6 +232,22 @@ mod tests {
         assert_eq!(open_entry(&seal(&entry)).unwrap(), entry);
         assert!(open_entry(&[9, 9, 9]).is_err());
         assert!(open_entry(&[0, 9, 0, 0, 0, 0, 1]).is_err());
+    }
+
+    #[test]
+    fn rows_of_a_report_keep_their_index() {
+        let key = report_key(TenantId(u128::MAX), 900_000, 77, 3);
+        assert_eq!(report_index(&key), Some(77));
+        assert_eq!(report_index(&key[..20]), None);
+        assert!(key < report_key(TenantId(u128::MAX), 1_800_000, 1, 0));
+        let row = (
+            RowKey {
+                quarter_ms: 900_000,
+                subject: routing::report::Subject::Time { agent: AgentId(1) },
+            },
+            Figures::default(),
+        );
+        assert_eq!(open_report(&seal(&row)).unwrap(), row);
     }
 
     #[test]

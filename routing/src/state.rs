@@ -48,6 +48,7 @@ use std::sync::Arc;
 
 pub use agent::{AgentView, StreamGap};
 pub use index::PhaseCounts;
+pub use report::WaitingClass;
 pub use snapshot::{Captured, STATE_SCHEMA};
 pub(crate) use tenant::Rules;
 pub use tenant::Tenant;

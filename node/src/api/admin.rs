@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod conversations;
 pub mod keys;
 pub mod queues;
+pub mod reports;
 pub mod rules;
 pub mod skills;
 pub mod tenants;
@@ -34,6 +35,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .merge(rules::routes())
         .merge(conversations::routes())
         .merge(trace::routes())
+        .merge(reports::routes())
         .routes(routes!(drain))
 }
 

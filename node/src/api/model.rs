@@ -6,6 +6,7 @@
 pub mod conversation;
 pub mod entry;
 pub mod person;
+pub mod report;
 pub mod settings;
 
 use routing::ids::QueueId;

@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::{FieldProblem, MEDIA_TYPE, Problem};
-use super::{ApiState, admin, conversations, handling, health, me, messages};
+use super::{ApiState, admin, conversations, handling, health, me, messages, reports};
 
 const ABOUT: &str = "Routing cluster for live chat. Names are snake_case; times are Unix milliseconds (`_ms`); ids are \
 texts (`conv_…`, `agt_…`, `que_…`, `ten_…`). Unknown fields are refused. Every error is a problem document (RFC 9457) with a \
@@ -31,6 +31,7 @@ pub fn public_routes() -> OpenApiRouter<ApiState> {
         .merge(messages::routes())
         .merge(handling::routes())
         .merge(me::routes())
+        .merge(reports::routes())
         .merge(served_on_both())
 }
 

@@ -12,6 +12,7 @@ use routing::view::Presence;
 use crate::error::EngineError;
 use crate::limits::{ENTRIES_PAGE_MAX, GATEWAY_CLOCK_SKEW_MS, PAGE_MAX};
 use crate::query::{AgentRecord, AgentStream, Answer, ConversationFilter, Query, QueueRecord, Why};
+use crate::reports;
 use crate::shard_host::{
     CLOSED, ENTRIES, PRESENCES, SharedState, conversation_key, entry_key, open_entry, open_presence, open_view,
     presence_key,
@@ -128,6 +129,12 @@ pub fn answer(
                 fallback: fallback.cloned(),
             }
         }),
+        Query::Report(question) => reports::read(state, rows, shard, tenant_id, &question).map(Answer::Report),
+        Query::ReportLive => {
+            let state = state.read();
+            let tenant = state.tenant(tenant_id).ok_or(EngineError::UnknownTenant)?;
+            Ok(Answer::ReportLive(Box::new(reports::live(tenant, state.at_ms()))))
+        }
         Query::Why { conversation, .. } => {
             let view = match with(&|tenant| Answer::Conversation(tenant.conversation(conversation)))? {
                 Answer::Conversation(Some(view)) => Some(view),

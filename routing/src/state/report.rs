@@ -5,6 +5,7 @@
 
 mod learned;
 mod leg;
+mod live;
 mod meter;
 mod repeats;
 mod tally;
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(crate) use leg::Leg;
+pub use live::WaitingClass;
 pub(crate) use meter::Meter;
 pub(crate) use repeats::Resolutions;
 
@@ -22,7 +24,7 @@ use super::conversation::{Conversation, Stage};
 use super::draft::{Changes, Draft};
 use super::queue::Queue;
 use super::rows::Rows;
-use super::tenant::{Kept, Tenant};
+use super::tenant::Kept;
 use super::timers;
 use crate::command::{Due, Timer};
 use crate::event::{Event, Receipt};
@@ -265,13 +267,5 @@ impl Fold<'_> {
                 leaving.push(Event::ReportClosed { key, figures });
             }
         }
-    }
-}
-
-impl Tenant {
-    /// The KPIs that the state still has, by quarter hour: the current one, the last [`limits::REPORT_QUARTERS_KEPT`], and late
-    /// news of older ones. Agents' time is counted up to their last change, or the quarter hour's beginning.
-    pub fn report(&self) -> impl Iterator<Item = (&RowKey, &Figures)> {
-        self.kept.report.rows.iter().map(|(key, row)| (key, &**row))
     }
 }

@@ -184,6 +184,8 @@ fn answer(tenant: &Tenant, entries: &[Entry], query: Query) -> Answer {
             let closed = tenant.conversations(after).filter(|view| view.ended_at_ms.is_some());
             Answer::Conversations(closed.take(limit).collect())
         }
+        Query::Report(question) => Answer::Report(crate::reports::kept(tenant, &question).unwrap_or_default()),
+        Query::ReportLive => Answer::ReportLive(Box::new(crate::reports::live(tenant, 0))),
         Query::Presences { .. } => Answer::Presences(Vec::new()),
         Query::Setting => Answer::Setting {
             policy: Box::default(),

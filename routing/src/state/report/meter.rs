@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Fold, working};
 use crate::ids::{AgentId, Millis};
 use crate::limits;
-use crate::report::{ATTENTION_ONE, QUARTER_HOUR_MS, Subject, quarter_hour_of};
+use crate::report::{ATTENTION_ONE, AgentTime, QUARTER_HOUR_MS, Subject, quarter_hour_of};
 use crate::settings::Capacity;
 use crate::state::agent::Agent;
 use crate::state::conversation::Conversation;
@@ -44,6 +44,18 @@ impl Meter {
             (meter.signed_in, meter.available) = (signed_in, available);
             (meter.used, meter.offered) = (used, offered);
         }
+    }
+
+    /// What a span of it adds.
+    pub fn time(&self, span_ms: u64, time: &mut AgentTime) {
+        let if_so = |so: bool| if so { span_ms } else { 0 };
+        time.signed_in_ms += if_so(self.signed_in);
+        time.available_ms += if_so(self.available);
+        time.handling_ms += if_so(self.held > 0);
+        time.idle_ms += if_so(self.held == 0 && self.available);
+        time.concurrency_ms += span_ms * u64::from(self.held);
+        time.used_unit_ms += span_ms * u64::from(self.used);
+        time.offered_unit_ms += span_ms * u64::from(self.offered);
     }
 
     fn over(&self) -> bool {
@@ -98,15 +110,7 @@ impl Fold<'_> {
             return;
         }
         self.book(quarter_ms, Subject::Time { agent }, |row| {
-            let time = &mut row.time;
-            let if_so = |so: bool| if so { span_ms } else { 0 };
-            time.signed_in_ms += if_so(meter.signed_in);
-            time.available_ms += if_so(meter.available);
-            time.handling_ms += if_so(meter.held > 0);
-            time.idle_ms += if_so(meter.held == 0 && meter.available);
-            time.concurrency_ms += span_ms * u64::from(meter.held);
-            time.used_unit_ms += span_ms * u64::from(meter.used);
-            time.offered_unit_ms += span_ms * u64::from(meter.offered);
+            meter.time(span_ms, &mut row.time)
         });
     }
 

@@ -4,6 +4,7 @@
 mod admin;
 mod cluster;
 mod replay;
+mod report;
 mod status;
 pub(crate) mod tenant;
 mod token;
@@ -47,6 +48,8 @@ enum Command {
     /// Runs what has happened again, under another policy
     #[command(subcommand)]
     Replay(replay::ReplayCommand),
+    /// KPIs of a period or of this moment: service levels, waits, handling, occupancy, …
+    Report(report::ReportArgs),
     /// Signs tokens for customers and agents
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -160,6 +163,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Config(command) => config(command),
         Command::Tenant(command) => tenant::run(command),
         Command::Replay(command) => replay::run(command),
+        Command::Report(args) => report::run(&args),
         Command::Token(command) => token::run(command),
     }
 }

@@ -118,6 +118,64 @@ pub fn queue_slots(tenant: &str, queue: &str, state: &'static str, slots: u64) {
         .set(slots as f64);
 }
 
+/// How long the first of a priority has waited (R42).
+pub fn queue_longest_wait_seconds(tenant: &str, queue: &str, priority: u8, wait: Duration) {
+    gauge!("kaiwa_queue_longest_wait_seconds", "tenant" => tenant.to_owned(), "queue" => queue.to_owned(), "priority" => priority.to_string())
+        .set(wait.as_secs_f64());
+}
+
+/// A service level, by formula. NaN: nothing to tell.
+pub fn service_level_ratio(tenant: &str, queue: &str, formula: &'static str, ratio: f64) {
+    gauge!("kaiwa_service_level_ratio", "tenant" => tenant.to_owned(), "queue" => queue.to_owned(), "formula" => formula)
+        .set(ratio);
+}
+
+/// Mean wait of the answered. NaN: nothing to tell.
+pub fn answer_speed_seconds(tenant: &str, queue: &str, seconds: f64) {
+    gauge!("kaiwa_answer_speed_seconds", "tenant" => tenant.to_owned(), "queue" => queue.to_owned()).set(seconds);
+}
+
+/// Abandoned of offered. NaN: nothing to tell.
+pub fn abandonment_ratio(tenant: &str, queue: &str, ratio: f64) {
+    gauge!("kaiwa_abandonment_ratio", "tenant" => tenant.to_owned(), "queue" => queue.to_owned()).set(ratio);
+}
+
+/// Coverage of an estimate (R35): `50`, `90`. NaN: nothing to tell.
+pub fn estimate_coverage_ratio(tenant: &str, queue: &str, percentile: &'static str, ratio: f64) {
+    gauge!("kaiwa_estimate_coverage_ratio", "tenant" => tenant.to_owned(), "queue" => queue.to_owned(), "percentile" => percentile)
+        .set(ratio);
+}
+
+/// Gain of batches (R41).
+pub fn batch_gain(tenant: &str, queue: &str, gain: u64) {
+    gauge!("kaiwa_batch_gain", "tenant" => tenant.to_owned(), "queue" => queue.to_owned()).set(gain as f64);
+}
+
+/// Occupancy of a queue's agents. NaN: nothing to tell.
+pub fn occupancy_ratio(tenant: &str, queue: &str, ratio: f64) {
+    gauge!("kaiwa_occupancy_ratio", "tenant" => tenant.to_owned(), "queue" => queue.to_owned()).set(ratio);
+}
+
+/// Fairness of it (R42). NaN: nothing to tell.
+pub fn occupancy_jain_ratio(tenant: &str, queue: &str, ratio: f64) {
+    gauge!("kaiwa_occupancy_jain_ratio", "tenant" => tenant.to_owned(), "queue" => queue.to_owned()).set(ratio);
+}
+
+/// Occupancy of all agents of a tenant. NaN: nothing to tell.
+pub fn tenant_occupancy_ratio(tenant: &str, ratio: f64) {
+    gauge!("kaiwa_tenant_occupancy_ratio", "tenant" => tenant.to_owned()).set(ratio);
+}
+
+/// Fairness of it (R42). NaN: nothing to tell.
+pub fn tenant_occupancy_jain_ratio(tenant: &str, ratio: f64) {
+    gauge!("kaiwa_tenant_occupancy_jain_ratio", "tenant" => tenant.to_owned()).set(ratio);
+}
+
+/// A tenant's commands that were applied here.
+pub fn tenant_commands(tenant: &str, commands: u64) {
+    counter!("kaiwa_tenant_commands_total", "tenant" => tenant.to_owned()).increment(commands);
+}
+
 /// A conversation came to a queue.
 pub fn conversation_offered(tenant: &str, queue: &str) {
     counter!("kaiwa_conversations_offered_total", "tenant" => tenant.to_owned(), "queue" => queue.to_owned())

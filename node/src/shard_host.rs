@@ -1,6 +1,7 @@
 //! Routing's state as a cluster state machine: commands in, receipts out, transcripts to the row store, events to the
 //! shard's dispatcher.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -54,16 +55,23 @@ impl StateMachine for ShardHost {
     fn apply(&mut self, batch: Batch<'_>) -> Applied {
         let mut events = Vec::new();
         let mut applied = Applied::default();
+        let mut commands: BTreeMap<TenantId, u64> = BTreeMap::new();
         let mut state = self.state.write();
         for bytes in batch.commands {
             let result: Result<Receipt, Rejection> = match codec::decode::<Envelope>(bytes, COMMAND_MAX_BYTES) {
                 Ok(envelope) if envelope.schema == COMMAND_SCHEMA => {
+                    *commands.entry(envelope.tenant).or_default() += 1;
                     state.apply(batch.index, batch.at_ms, &envelope, &mut events)
                 }
                 Ok(envelope) => Err(Rejection::UnsupportedVersion(envelope.schema)),
                 Err(_) => Err(Rejection::UnsupportedVersion(0)),
             };
             applied.replies.push(codec::encode(&result));
+        }
+        for (id, count) in commands {
+            if let Some(tenant) = state.tenant(id) {
+                crate::metrics::tenant_commands(tenant.name(), count);
+            }
         }
         applied.rows = rows_of(&events, batch.index);
         // Under the lock: who reads the state at an index finds every later event still to come.

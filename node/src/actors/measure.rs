@@ -8,11 +8,15 @@ use cluster::state_machine::ShardId;
 use parking_lot::Mutex;
 use routing::event::{CloseOutcome, Event, OfferOutcome, TenantEvent, UnassignReason};
 use routing::ids::{QueueId, TenantId};
+use routing::limits::PRIORITY_MAX;
 use routing::queue_manager::QueueFigures;
+use routing::report::{Figures, Ratio};
 use routing::settings::QueueSettings;
 use routing::state::State;
+use routing::view::QueueRates;
 
 use crate::metrics;
+use crate::reports::{LiveQueue, LiveReport};
 
 /// Names for labels, and targets, of the queues of a shard.
 #[derive(Default)]
@@ -129,6 +133,58 @@ pub fn report_queue(tenant: &str, queue: &str, figures: &QueueFigures, now_ms: u
         "used",
         u64::from(figures.slots.saturating_sub(figures.free_slots)),
     );
+}
+
+/// The KPIs of a tenant's last quarter hours. What there is nothing to tell of is NaN.
+pub fn report_kpis(tenant: &str, live: &LiveReport) {
+    let share = |ratio: Ratio| ratio.of as f64 / ratio.all as f64;
+    let thousandths = |of: Option<u64>| of.map_or(f64::NAN, |of| of as f64 / 1_000.0);
+    metrics::tenant_occupancy_ratio(tenant, share(live.all.occupancy()));
+    metrics::tenant_occupancy_jain_ratio(tenant, thousandths(live.occupancy_jain_per_mille));
+    for queue in &live.queues {
+        let (name, figures) = (queue.name.as_str(), &queue.figures);
+        for (formula, ratio) in [
+            ("abandon_ignored", figures.service_level()),
+            ("answered_only", figures.service_level_answered()),
+            ("abandon_negative", figures.service_level_abandon_negative()),
+            ("abandon_positive", figures.service_level_abandon_positive()),
+        ] {
+            metrics::service_level_ratio(tenant, name, formula, share(ratio));
+        }
+        metrics::answer_speed_seconds(tenant, name, share(figures.average_speed_of_answer_ms()) / 1_000.0);
+        metrics::abandonment_ratio(tenant, name, share(figures.abandonment()));
+        metrics::estimate_coverage_ratio(tenant, name, "50", share(figures.coverage_p50()));
+        metrics::estimate_coverage_ratio(tenant, name, "90", share(figures.coverage_p90()));
+        metrics::batch_gain(tenant, name, figures.work.batch_gain);
+        metrics::occupancy_ratio(tenant, name, share(figures.occupancy()));
+        metrics::occupancy_jain_ratio(tenant, name, thousandths(queue.occupancy_jain_per_mille));
+        for priority in 0..=PRIORITY_MAX {
+            let class = queue.waiting.iter().find(|(of, _, _)| *of == priority);
+            let waited_ms = class.map_or(0, |(_, _, waited_ms)| *waited_ms);
+            metrics::queue_longest_wait_seconds(tenant, name, priority, Duration::from_millis(waited_ms));
+        }
+    }
+}
+
+/// Another node reports the KPIs from now on: here there is nothing to tell.
+pub fn report_kpis_gone<'a>(tenant: &str, queues: impl Iterator<Item = &'a str>) {
+    let queue = |name: &str| LiveQueue {
+        queue: QueueId(0),
+        name: name.to_owned(),
+        figures: Figures::default(),
+        occupancy_jain_per_mille: None,
+        rates: QueueRates::default(),
+        waiting: Vec::new(),
+    };
+    let nothing = LiveReport {
+        at_ms: 0,
+        from_ms: 0,
+        all: Figures::default(),
+        occupancy_jain_per_mille: None,
+        agents: [0; 5],
+        queues: queues.map(queue).collect(),
+    };
+    report_kpis(tenant, &nothing);
 }
 
 /// Another node reports the queue from now on: here its gauges fall to zero.

@@ -27,6 +27,8 @@ const DECISION_DEADLINE: Duration = Duration::from_secs(5);
 const BARRIER_DEADLINE: Duration = Duration::from_secs(2);
 /// Between two reports of the queues' figures.
 const FIGURES_EVERY: Duration = Duration::from_secs(2);
+/// Every so many of them, the KPIs are reported too: they take a look at every conversation.
+const KPIS_EVERY: u32 = 5;
 
 /// Messages of the actor.
 #[derive(Debug)]
@@ -61,6 +63,8 @@ pub struct Deciding {
     figures: JoinHandle<()>,
     /// Tenant's name and queues' names as last reported.
     reported: (String, BTreeMap<QueueId, String>),
+    /// Reports so far.
+    reports: u32,
 }
 
 impl Drop for Deciding {
@@ -73,6 +77,7 @@ impl Drop for Deciding {
         for queue in queues.values() {
             super::measure::report_queue_gone(tenant, queue);
         }
+        super::measure::report_kpis_gone(tenant, queues.values().map(String::as_str));
     }
 }
 
@@ -199,17 +204,21 @@ impl QueueManager {
 
     fn report(&self, state: &mut Deciding) {
         let now_ms = self.reign.shards.now_ms(self.reign.shard);
-        let names: BTreeMap<QueueId, String> = {
+        let with_kpis = state.reports.is_multiple_of(KPIS_EVERY);
+        state.reports = state.reports.wrapping_add(1);
+        let (names, kpis): (BTreeMap<QueueId, String>, _) = {
             let shared = self.reign.state.read();
             let Some(tenant) = shared.tenant(self.tenant) else {
                 return;
             };
-            tenant
-                .queues()
-                .map(|queue| (queue.queue, queue.settings.name.clone()))
-                .collect()
+            let names = tenant.queues().map(|queue| (queue.queue, queue.settings.name.clone()));
+            let kpis = with_kpis.then(|| crate::reports::live(tenant, now_ms.max(shared.at_ms())));
+            (names.collect(), kpis)
         };
         let tenant = self.reign.tenant_name(self.tenant);
+        if let Some(kpis) = &kpis {
+            super::measure::report_kpis(&tenant, kpis);
+        }
         for figures in state.decider.queue_figures() {
             if let Some(name) = names.get(&figures.queue) {
                 super::measure::report_queue(&tenant, name, &figures, now_ms);
@@ -248,6 +257,7 @@ impl Actor for QueueManager {
             wake: None,
             figures,
             reported: Default::default(),
+            reports: 0,
         };
         self.pump(&myself, &mut state);
         Ok(state)

@@ -139,7 +139,7 @@ pub(crate) async fn answer(
 }
 
 /// A header line and one line per row (RFC 4180). A heading stands also over nothing.
-fn csv_of(rows: &[ReportRow]) -> Result<Vec<u8>, csv::Error> {
+pub(crate) fn csv_of(rows: &[ReportRow]) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     if rows.is_empty() {
         let mut heading = csv::Writer::from_writer(Vec::new());

@@ -79,7 +79,7 @@ pub(super) fn run(command: ReplayCommand) -> Result<(), CliError> {
 }
 
 /// `24h` is so long ago; everything else must be RFC 3339.
-fn moment(text: &str, now_ms: Millis) -> Result<Millis, CliError> {
+pub(super) fn moment(text: &str, now_ms: Millis) -> Result<Millis, CliError> {
     if let Ok(ago) = duration(text) {
         return Ok(now_ms.saturating_sub(ago.as_millis() as Millis));
     }
@@ -95,9 +95,9 @@ fn moment(text: &str, now_ms: Millis) -> Result<Millis, CliError> {
 }
 
 #[derive(Deserialize)]
-struct TenantRow {
-    id: TenantId,
-    name: String,
+pub(super) struct TenantRow {
+    pub id: TenantId,
+    pub name: String,
 }
 
 async fn export(args: &ExportArgs) -> Result<(), CliError> {
@@ -147,7 +147,7 @@ async fn export(args: &ExportArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn tenant(admin: &Admin, wanted: &str) -> Result<TenantRow, CliError> {
+pub(super) async fn tenant(admin: &Admin, wanted: &str) -> Result<TenantRow, CliError> {
     let mut answer = admin.call_until_done(Method::GET, "/v1/admin/tenants", None).await?;
     let rows: Vec<TenantRow> = read(answer["tenants"].take())?;
     let mut found = rows

@@ -75,6 +75,50 @@ pub const METRICS: &[Metric] = &[
     ),
     gauge("kaiwa_queue_agents", "Agents of the queue, by presence."),
     gauge("kaiwa_queue_slots", "Slots of the queue's agents: free, used."),
+    gauge(
+        "kaiwa_queue_longest_wait_seconds",
+        "How long the first of each priority has waited.",
+    ),
+    gauge(
+        "kaiwa_service_level_ratio",
+        "Service level of the last quarter hours, by formula: abandon_ignored, answered_only, abandon_negative, abandon_positive.",
+    ),
+    gauge(
+        "kaiwa_answer_speed_seconds",
+        "Mean wait of the answered, of the last quarter hours.",
+    ),
+    gauge(
+        "kaiwa_abandonment_ratio",
+        "Abandoned of offered, of the last quarter hours.",
+    ),
+    gauge(
+        "kaiwa_estimate_coverage_ratio",
+        "Share of the answered who waited no longer than the estimated percentile, of the last quarter hours.",
+    ),
+    gauge(
+        "kaiwa_batch_gain",
+        "By how much matching in batches was better than one by one, summed over the last quarter hours.",
+    ),
+    gauge(
+        "kaiwa_occupancy_ratio",
+        "Handling time of handling and idle time of the queue's agents, of the last quarter hours.",
+    ),
+    gauge(
+        "kaiwa_occupancy_jain_ratio",
+        "Jain's index of the occupancy of the queue's agents: 1 when all are equally busy.",
+    ),
+    gauge(
+        "kaiwa_tenant_occupancy_ratio",
+        "Handling time of handling and idle time of the tenant's agents, of the last quarter hours.",
+    ),
+    gauge(
+        "kaiwa_tenant_occupancy_jain_ratio",
+        "Jain's index of the occupancy of the tenant's agents: 1 when all are equally busy.",
+    ),
+    counter(
+        "kaiwa_tenant_commands_total",
+        "Commands of the tenant that this node applied: its share of the log.",
+    ),
     counter(
         "kaiwa_conversations_offered_total",
         "Conversations that came to the queue.",

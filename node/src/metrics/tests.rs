@@ -10,6 +10,17 @@ fn report_everything() {
     queue_eligible_free_slots("acme", "sales", 2);
     queue_agents("acme", "sales", "available", 4);
     queue_slots("acme", "sales", "free", 2);
+    queue_longest_wait_seconds("acme", "sales", 5, ms);
+    service_level_ratio("acme", "sales", "abandon_ignored", 0.8);
+    answer_speed_seconds("acme", "sales", 3.5);
+    abandonment_ratio("acme", "sales", f64::NAN);
+    estimate_coverage_ratio("acme", "sales", "90", 0.9);
+    batch_gain("acme", "sales", 7);
+    occupancy_ratio("acme", "sales", 0.7);
+    occupancy_jain_ratio("acme", "sales", 0.99);
+    tenant_occupancy_ratio("acme", 0.7);
+    tenant_occupancy_jain_ratio("acme", 0.98);
+    tenant_commands("acme", 3);
     conversation_offered("acme", "sales");
     conversation_closed("acme", "sales", "resolved");
     waited("acme", "sales", "answered", ms);

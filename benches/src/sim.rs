@@ -82,6 +82,17 @@ enum Chosen {
         #[arg(long)]
         dedicated: u32,
     },
+    /// V model of two queues that keep given shares of all who wait (fixed queue ratio); the first goes first among equals
+    Ratio {
+        #[command(flatten)]
+        rates: RateArgs,
+        /// Arrivals per unit of time of both classes
+        #[arg(long, num_args = 1.., required = true, value_delimiter = ',')]
+        lambda: Vec<f64>,
+        /// Their shares of the queue
+        #[arg(long, num_args = 1.., required = true, value_delimiter = ',')]
+        shares: Vec<f64>,
+    },
     /// M_t/M/∞: arrivals that follow a sine, as many agents as it takes
     Load {
         /// Mean arrivals per unit of time
@@ -128,9 +139,9 @@ impl RateArgs {
     }
 }
 
-fn two(lambdas: &[f64]) -> Result<[f64; 2]> {
-    let two = <[f64; 2]>::try_from(lambdas).ok();
-    two.with_context(|| format!("--lambda: two rates are wanted, {} were given", lambdas.len()))
+fn two(what: &str, given: &[f64]) -> Result<[f64; 2]> {
+    let two = <[f64; 2]>::try_from(given).ok();
+    two.with_context(|| format!("--{what}: two numbers are wanted, {} were given", given.len()))
 }
 
 /// `10000`, `1e4`.
@@ -152,7 +163,14 @@ pub fn run(args: &SimArgs) -> Result<bool> {
             rates,
             lambda,
             dedicated,
-        } => vec![case::n_model(two(lambda)?, rates.rates(), *dedicated)?],
+        } => vec![case::n_model(two("lambda", lambda)?, rates.rates(), *dedicated)?],
+        Chosen::Ratio { rates, lambda, shares } => {
+            vec![case::fixed_ratio(
+                two("lambda", lambda)?,
+                two("shares", shares)?,
+                rates.rates(),
+            )?]
+        }
         Chosen::Load {
             mean,
             amplitude,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use routing::event::Event;
 use routing::ids::Millis;
+use routing::settings::{CrossQueue, CrossQueueTerms};
 use routing::simulation::{Counts, Outcome, Sink};
 use routing::state::Tenant;
 
@@ -85,7 +86,7 @@ impl Rates {
         }
     }
 
-    fn group(&self, agents: u32, serves: Vec<(usize, u8)>) -> Group {
+    fn group(&self, agents: u32, serves: Vec<(usize, u16)>) -> Group {
         Group {
             agents,
             slots: self.slots,
@@ -140,8 +141,9 @@ pub fn erlang(lambda: f64, rates: Rates, target: f64) -> Result<Case> {
         title: format!("{name}: {}, T {target:.3}", rates.about(&[lambda])),
         model: Model {
             classes: vec![rates.class(lambda, 0, 5)],
-            groups: vec![rates.group(rates.agents, vec![(0, 1)])],
-            queues: 1,
+            groups: vec![rates.group(rates.agents, vec![(0, 0)])],
+            queues: one_queue(),
+            cross_queue: CrossQueue::default(),
             target,
         },
         wanted: Wanted::Means(wanted),
@@ -172,8 +174,9 @@ pub fn priorities(lambdas: &[f64], rates: Rates) -> Result<Case> {
         title: format!("V model, strict priority: {}", rates.about(lambdas)),
         model: Model {
             classes: lambdas.iter().enumerate().map(class).collect(),
-            groups: vec![rates.group(rates.agents, vec![(0, 1)])],
-            queues: 1,
+            groups: vec![rates.group(rates.agents, vec![(0, 0)])],
+            queues: one_queue(),
+            cross_queue: CrossQueue::default(),
             target: 1.0,
         },
         wanted: Wanted::Means(wanted),
@@ -204,16 +207,72 @@ pub fn n_model(lambdas: [f64; 2], rates: Rates, dedicated: u32) -> Result<Case> 
             rates.about(&lambdas)
         ),
         model: Model {
-            classes: vec![rates.class(lambdas[0], 0, 4), rates.class(lambdas[1], 1, 5)],
+            classes: vec![rates.class(lambdas[0], 0, 5), rates.class(lambdas[1], 1, 5)],
             groups: vec![
-                rates.group(dedicated, vec![(0, 2)]),
-                rates.group(flexible, vec![(0, 1), (1, 1)]),
+                rates.group(dedicated, vec![(0, 0)]),
+                rates.group(flexible, vec![(0, 1), (1, 0)]),
             ],
-            queues: 2,
+            queues: vec![ranked(1), ranked(0)],
+            cross_queue: CrossQueue::StrictRank,
             target: 1.0,
         },
         wanted: Wanted::Means(wanted),
     })
+}
+
+/// V model of two classes with a queue each, which keep these shares of all who wait; where both are equally far above theirs, the first
+/// is served, by its priority.
+pub fn fixed_ratio(lambdas: [f64; 2], shares: [f64; 2], rates: Rates) -> Result<Case> {
+    let station = rates.station(lambdas[0] + lambdas[1])?;
+    ensure!(
+        rates.theta > 0.0,
+        "fixed ratios need --theta: the chain is solved for a finite queue"
+    );
+    let ratios = shares.map(|share| (share * 1e6).round() as u32);
+    ensure!(
+        ratios[0] > 0 && ratios[1] > 0 && ratios[0] + ratios[1] == 1_000_000,
+        "--shares: two parts of 1, each above 0"
+    );
+    let exact = chain::fixed_ratio(lambdas, rates.mu, rates.theta, station.servers, shares[0])?;
+    let all = exact.queue[0] + exact.queue[1];
+    let mut wanted = vec![
+        (Quantity::WaitProbability(None), exact.wait_probability[0]),
+        (Quantity::Queue(None), station.long_run().queue),
+        (Quantity::QueueShare(0), exact.queue[0] / all),
+    ];
+    wanted.extend([0, 1].map(|class| (Quantity::Wait(Some(class)), exact.wait[class])));
+    wanted.push((Quantity::Occupancy(0), exact.occupancy[0]));
+    laws(&mut wanted, 2, rates.theta);
+    let queue = |ratio| CrossQueueTerms {
+        ratio,
+        ..CrossQueueTerms::default()
+    };
+    let [first, second] = shares;
+    Ok(Case {
+        title: format!(
+            "V model, fixed queue ratio {first} / {second}: {}",
+            rates.about(&lambdas)
+        ),
+        model: Model {
+            classes: vec![rates.class(lambdas[0], 0, 6), rates.class(lambdas[1], 1, 5)],
+            groups: vec![rates.group(rates.agents, vec![(0, 0), (1, 0)])],
+            queues: ratios.map(queue).to_vec(),
+            cross_queue: CrossQueue::FixedQueueRatio,
+            target: 1.0,
+        },
+        wanted: Wanted::Means(wanted),
+    })
+}
+
+fn one_queue() -> Vec<CrossQueueTerms> {
+    vec![CrossQueueTerms::default()]
+}
+
+fn ranked(rank: u8) -> CrossQueueTerms {
+    CrossQueueTerms {
+        rank,
+        ..CrossQueueTerms::default()
+    }
 }
 
 /// M_t/M/∞: checks the generator of customers, and that the state holds as many as came and have not gone.
@@ -242,9 +301,10 @@ pub fn load(mean: f64, amplitude: f64, period: f64, mu: f64) -> Result<Case> {
             groups: vec![Group {
                 agents: 1,
                 slots,
-                serves: vec![(0, 1)],
+                serves: vec![(0, 0)],
             }],
-            queues: 1,
+            queues: one_queue(),
+            cross_queue: CrossQueue::default(),
             target: 1.0,
         },
         wanted: Wanted::Load {

@@ -7,13 +7,15 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1};
 use routing::command::{Command, PresenceChange};
-use routing::ids::{AgentId, Channel, ConversationId, QueueId, SkillName};
+use routing::ids::{AgentId, Channel, ConversationId, QueueId};
 use routing::settings::{
-    AgentChoice, AgentSettings, Capacity, ChannelCapacity, Classification, Membership, QueueSettings, Requirement,
+    AgentChoice, AgentSettings, Capacity, ChannelCapacity, Classification, CrossQueue, CrossQueueTerms, Membership,
+    QueueSettings, RoutingSettings,
 };
 use routing::simulation::{Arrival, Input, Patience, Service, What, World};
 
-/// One unit of a model's time, in the state's milliseconds: far finer than any mean, and few of the state's quarter hours.
+/// One unit of a model's time, in the state's milliseconds: far finer than any mean, and not so fine that the state's quarter hours
+/// (9 units) would cost much.
 pub const TICKS: f64 = 100_000.0;
 /// When a model begins: nothing in the state is before it.
 pub const START: f64 = 10.0;
@@ -47,8 +49,8 @@ pub struct Group {
     pub agents: u32,
     /// Conversations at once, each.
     pub slots: u16,
-    /// Which of the model's queues they serve, and whether others are to be preferred there: the higher the better (1–10).
-    pub serves: Vec<(usize, u8)>,
+    /// Which of the model's queues they serve, and in which place: the lower is tried first.
+    pub serves: Vec<(usize, u16)>,
 }
 
 /// A model.
@@ -56,7 +58,9 @@ pub struct Group {
 pub struct Model {
     pub classes: Vec<Class>,
     pub groups: Vec<Group>,
-    pub queues: usize,
+    pub queues: Vec<CrossQueueTerms>,
+    /// Who is served by an agent who is free for several queues.
+    pub cross_queue: CrossQueue,
     /// Answer target, in units of time.
     pub target: f64,
 }
@@ -87,11 +91,6 @@ pub fn arrival_of(conversation: ConversationId) -> (u64, usize) {
     ((conversation.0 >> 8) as u64, (conversation.0 & 0xff) as usize)
 }
 
-/// Skills stand for the preference of a queue for a group.
-fn skill(queue: usize) -> SkillName {
-    SkillName(format!("queue.{queue}"))
-}
-
 fn ticks(time: f64) -> u64 {
     (time * TICKS).round() as u64
 }
@@ -105,27 +104,30 @@ impl Model {
 
     /// The queues' ids.
     pub fn queue_ids(&self) -> impl Iterator<Item = QueueId> {
-        (0..self.queues).map(queue_id)
+        (0..self.queues.len()).map(queue_id)
     }
 
     /// A tenant whose agents are all here and idle.
     pub fn world(&self) -> Result<World> {
         let mut world = World::new(ticks(START))?;
-        for queue in 0..self.queues {
-            let description = String::new();
-            world.set_up(Command::PutSkill {
-                skill: skill(queue),
-                description,
-            })?;
+        let cross_queue = self.cross_queue;
+        world.set_up(Command::PutRouting {
+            settings: RoutingSettings {
+                cross_queue,
+                ..RoutingSettings::default()
+            },
+        })?;
+        for (number, terms) in self.queues.iter().enumerate() {
             let settings = QueueSettings {
-                choice: AgentChoice::MostSkilled,
+                choice: AgentChoice::FixedOrder,
                 auto_accept: true,
                 reopen_window_ms: 0,
                 short_abandon_ms: 0,
                 answer_target_ms: ticks(self.target),
-                ..QueueSettings::named(&format!("queue {queue}"))
+                cross_queue: *terms,
+                ..QueueSettings::named(&format!("queue {number}"))
             };
-            let queue = queue_id(queue);
+            let queue = queue_id(number);
             world.set_up(Command::PutQueue { queue, settings })?;
         }
         for (number, group) in self.groups.iter().enumerate() {
@@ -161,6 +163,14 @@ impl Model {
     }
 }
 
+fn membership(&(queue, position): &(usize, u16)) -> (QueueId, Membership) {
+    let membership = Membership {
+        position,
+        ..Membership::default()
+    };
+    (queue_id(queue), membership)
+}
+
 impl Group {
     fn settings(&self, agent: AgentId) -> AgentSettings {
         let slots = ChannelCapacity {
@@ -171,16 +181,7 @@ impl Group {
         };
         AgentSettings {
             name: agent.to_string(),
-            skills: self
-                .serves
-                .iter()
-                .map(|(queue, level)| (skill(*queue), *level))
-                .collect(),
-            queues: self
-                .serves
-                .iter()
-                .map(|(queue, _)| (queue_id(*queue), Membership::default()))
-                .collect(),
+            queues: self.serves.iter().map(membership).collect(),
             capacity: Capacity {
                 total: self.slots.into(),
                 channels: BTreeMap::from([(channel(), slots)]),
@@ -270,14 +271,9 @@ impl Iterator for Customers<'_> {
         let (class, streams) = (&self.model.classes[number], &mut self.streams[number]);
         let at_ms = ticks(streams.next);
         streams.next = class.rate.after(streams.next, &mut streams.coming);
-        let wish = Requirement {
-            skill: skill(class.queue),
-            level: 1,
-        };
         let classification = Classification {
             queues: vec![queue_id(class.queue)],
             priority: class.priority,
-            preferred: vec![wish],
             ..Classification::default()
         };
         let id = conversation_id(self.given, number);

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::case::{Case, Rates, erlang, load, n_model, priorities};
+use super::case::{Case, Rates, erlang, fixed_ratio, load, n_model, priorities};
 
 fn rates(mu: f64, theta: f64, agents: u32) -> Rates {
     Rates {
@@ -31,6 +31,7 @@ pub fn cases() -> Result<Vec<Case>> {
         priorities(&[3.0, 5.0], rates(1.0, 0.0, 10))?,
         priorities(&[4.0, 6.0], rates(1.0, 0.5, 10))?,
         n_model([4.0, 3.0], rates(1.0, 0.5, 7), 3)?,
+        fixed_ratio([4.0, 6.0], [0.2, 0.8], rates(1.0, 0.5, 10))?,
         load(100.0, 60.0, 24.0, 1.0)?,
     ])
 }

@@ -1,6 +1,8 @@
 //! The exact results at modest size. Seeds are fixed, so that a correct core passes every time; a core that serves in another
 //! order, leaves work beside a free agent or loses count of who waits does not.
 
+use routing::settings::CrossQueue;
+
 use super::case::{self, Case, Rates, Run};
 use super::measure::Size;
 use super::report::{self, Verdict, verdict};
@@ -64,6 +66,7 @@ fn several_classes() {
         case::priorities(&[4.0, 6.0], rates(10)).expect("rates"),
         case::priorities(&[3.0, 4.0, 5.0], rates(11)).expect("rates"),
         case::n_model([4.0, 3.0], rates(7), 3).expect("rates"),
+        case::fixed_ratio([4.0, 6.0], [0.2, 0.8], rates(10)).expect("rates"),
     ]);
 }
 
@@ -85,9 +88,15 @@ fn a_wrong_core_is_found_out() {
     );
 
     let mut anybody_first = case::n_model([4.0, 3.0], rates(7), 3).expect("rates");
-    anybody_first.model.groups[0].serves = vec![(0, 1)];
+    anybody_first.model.groups[0].serves = vec![(0, 2)];
     let wrong = differ(&anybody_first);
     assert!(wrong.contains(&"occupancy of group 1".to_owned()), "{wrong:?}");
+
+    let mut by_priority = case::fixed_ratio([4.0, 6.0], [0.2, 0.8], rates(10)).expect("rates");
+    by_priority.model.cross_queue = CrossQueue::PriorityThenAge;
+    let wrong = differ(&by_priority);
+    assert!(wrong.contains(&"share of E[Q] of class 1".to_owned()), "{wrong:?}");
+    assert!(!wrong.contains(&"E[Q]".to_owned()), "{wrong:?}");
 
     let mut one_too_few = case::erlang(10.0, rates(10), 1.0 / 3.0).expect("rates");
     one_too_few.model.groups[0].agents = 9;

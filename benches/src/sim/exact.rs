@@ -33,12 +33,6 @@ pub fn erlang_b(a: f64, servers: u32) -> f64 {
     (1..=servers).fold(1.0, |b, k| a * b / (f64::from(k) + a * b))
 }
 
-/// Erlang C: P(W > 0) when everybody waits.
-pub fn erlang_c(a: f64, servers: u32) -> f64 {
-    let (b, rho) = (erlang_b(a, servers), a / f64::from(servers));
-    b / (1.0 - rho * (1.0 - b))
-}
-
 impl Station {
     fn capacity(&self) -> f64 {
         f64::from(self.servers) * self.mu
@@ -167,6 +161,12 @@ mod tests {
             theta,
             servers,
         }
+    }
+
+    /// Erlang C: P(W > 0) when everybody waits.
+    fn erlang_c(a: f64, servers: u32) -> f64 {
+        let (b, rho) = (erlang_b(a, servers), a / f64::from(servers));
+        b / (1.0 - rho * (1.0 - b))
     }
 
     #[test]

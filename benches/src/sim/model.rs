@@ -74,7 +74,7 @@ fn queue_id(number: usize) -> QueueId {
 }
 
 fn agent_id(group: usize, number: u32) -> AgentId {
-    AgentId((group as u128) << 32 | u128::from(number) + 1)
+    AgentId(((group as u128) << 32) | (u128::from(number) + 1))
 }
 
 /// Which group an agent is of.
@@ -83,7 +83,7 @@ pub fn group_of(agent: AgentId) -> usize {
 }
 
 fn conversation_id(number: u64, class: usize) -> ConversationId {
-    ConversationId(u128::from(number) << 8 | class as u128)
+    ConversationId((u128::from(number) << 8) | class as u128)
 }
 
 /// The number of an arrival, from 0, and its class.

@@ -27,7 +27,7 @@ pub fn verdict(row: &Row, rows: usize) -> Verdict {
     let difference = (row.simulated.mean - row.exact).abs();
     let allowed = row.simulated.half_width(FALSE_ALARM / rows.max(1) as f64);
     match () {
-        () if !(difference <= allowed) => Verdict::Differs,
+        () if difference.is_nan() || difference > allowed => Verdict::Differs,
         () if row.exact != 0.0 && row.simulated.half_width(0.05) > TOO_WIDE * row.exact.abs() => Verdict::TooFew,
         () => Verdict::Agrees,
     }

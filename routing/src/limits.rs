@@ -36,6 +36,8 @@ pub const ESCALATIONS_MAX: usize = 8;
 pub const RELAXATIONS_MAX: usize = 8;
 /// Rings of one queue, tier 0 not counted (R5).
 pub const RINGS_MAX: usize = 7;
+/// Conversations of a queue that begin anew with its escalations, relaxations and rings when those change; the oldest.
+pub const REARM_MAX: usize = 10_000;
 /// Agents to whom one conversation is offered at once (R9).
 pub const OFFERS_AT_ONCE_MAX: usize = 8;
 /// Participants of one conversation beside its customer and its owner, invited ones counted (R31).

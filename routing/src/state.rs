@@ -10,8 +10,8 @@
 //! - An offer may be accepted until it has been expired by [`Timer::OfferDeadline`]: the log's order decides, not the clock.
 //! - A queue's length counts who waits and who is offered. Whoever was in it before (declined, lost agent, override) comes back
 //!   in beyond the cap; newcomers, transfers, reopened conversations and escalations obey it.
-//! - A customer's message to a paused conversation resumes it: at its owner, when they are here and have room; otherwise it waits,
-//!   for them alone for a while, then for anybody. An agent's own resume is refused when there is no room.
+//! - A customer's message to a paused conversation resumes it, at its owner or as the queue says (`returns.rs`). An agent's own
+//!   resume is refused when there is no room.
 //! - Escalation, abandonment and exclusions by time run while the conversation waits, not while it is offered.
 
 mod agent;
@@ -21,6 +21,7 @@ mod conversation;
 mod digest;
 mod draft;
 mod end;
+mod escalate;
 mod hand_over;
 mod index;
 mod offers;
@@ -32,8 +33,10 @@ mod queue;
 mod queue_settings;
 mod relax;
 mod report;
+mod returns;
 mod rows;
 mod schedule;
+mod silence;
 mod snapshot;
 mod sound;
 mod talk;

@@ -120,7 +120,7 @@ pub enum EscalateAction {
     RaisePriority(u8),
     /// Moves the conversation to another queue.
     MoveQueue(QueueId),
-    /// Closes it with these words; outcome `cancelled`.
+    /// Closes it with these words; outcome `cancelled`, or `answered` if it had an agent before.
     Close {
         /// Said to the customer.
         text: String,
@@ -316,7 +316,8 @@ pub struct QueueSettings {
     pub return_when_full: ReturnWhenFull,
     /// R21: paused by itself after so long without a word from either side (0: never).
     pub idle_pause_ms: u64,
-    /// R32: closed as silently abandoned when the customer says nothing for so long after it was assigned (0: never).
+    /// R32: closed as silently abandoned when the customer, who has said nothing since it was assigned, does not answer the agent's
+    /// first word for so long (0: never). Shorter than `idle_pause_ms`, if it is to come before that.
     pub silent_abandon_ms: u64,
     /// R34: business hours; `None`: always open.
     pub calendar: Option<CalendarId>,

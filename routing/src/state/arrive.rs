@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::conversation::{Alarm, Conversation, OfferTerms, Stage};
 use super::draft::Draft;
-use super::{end, offers, participants, relax, schedule, talk, timers, valid};
+use super::{end, escalate, offers, participants, relax, schedule, talk, timers, valid};
 use crate::command::{Author, Body, Schedule, Value};
 use crate::event::{AgentItemKind, CloseOutcome, EntryKind, Event, OfferOutcome, Receipt, UnassignReason};
 use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId};
 use crate::limits;
 use crate::rejection::Rejection;
-use crate::settings::{AtCap, Classification, EscalateAction, EscalateWhen};
+use crate::settings::{AtCap, Classification};
 use crate::view::Presence;
 
 /// Who comes.
@@ -55,6 +55,7 @@ pub(crate) fn start(d: &mut Draft<'_>, who: Newcomer<'_>, message: Option<&Body>
     }
     let admitted = queues.iter().copied().find(|queue| admits(d, *queue));
     let (customer, channel) = (who.customer.clone(), who.channel.clone());
+    let (called, said);
     match admitted {
         Some(queue) => {
             d.tell(Event::Started {
@@ -63,6 +64,10 @@ pub(crate) fn start(d: &mut Draft<'_>, who: Newcomer<'_>, message: Option<&Body>
                 channel,
                 queue: Some(queue),
             });
+            called = (who.callback)
+                .map(|contact| schedule::note_callback(d, id, contact))
+                .transpose()?;
+            said = take_message(d, id, message)?;
             let preferred = who.classification.preferred_agent.as_ref();
             let preference = here.or(preferred.map(|p| (p.agent, p.wait_ms)));
             prefer(d, id, preference)?;
@@ -99,13 +104,8 @@ pub(crate) fn start(d: &mut Draft<'_>, who: Newcomer<'_>, message: Option<&Body>
             });
         }
     }
-    let called = who
-        .callback
-        .map(|contact| schedule::note_callback(d, id, contact))
-        .transpose()?;
-    let seq = take_message(d, id, message)?.or(called);
     Ok(Receipt {
-        seq,
+        seq: said.or(called),
         ..d.receipt_for(id)
     })
 }
@@ -257,50 +257,23 @@ pub(crate) fn join(d: &mut Draft<'_>, id: ConversationId, queue: QueueId) -> Res
         row.queue_since_ms = at_ms;
         row.escalated = 0;
         relax::start_over(row);
-        let length = d.base().queue_counts(queue).in_queue();
-        for (step, escalation) in d.queue(queue)?.settings.escalations.iter().enumerate() {
-            let EscalateWhen::LongerThan(longest) = escalation.when else {
-                continue;
-            };
-            if length <= longest {
-                continue;
-            }
-            d.conversation_mut(id)?.escalated |= 1 << step;
-            match &escalation.action {
-                EscalateAction::RaisePriority(to) => raise(d, id, *to)?,
-                EscalateAction::MoveQueue(to) if admits(d, *to) && *to != queue => {
-                    next = Some(*to);
-                    break;
-                }
-                EscalateAction::MoveQueue(_) | EscalateAction::Close { .. } | EscalateAction::Reclassify { .. } => {}
-            }
-        }
+        next = escalate::by_length(d, id, queue)?;
     }
     Ok(())
 }
 
-fn raise(d: &mut Draft<'_>, id: ConversationId, to: u8) -> Result<(), Rejection> {
-    let row = d.conversation_mut(id)?;
-    row.priority = row.priority.max(to);
-    Ok(())
-}
-
-/// Waits, where it is: for the first time, or again after an offer that came to nothing.
+/// Waits, where it is: for the first time, or again after an offer that came to nothing. Unless joining the queue has closed it.
 pub(crate) fn wait(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Rejection> {
     let at_ms = d.at_ms;
+    if matches!(d.conversation(id)?.stage, Stage::Closed { .. }) {
+        return Ok(());
+    }
     let row = d.enter(id, Stage::Waiting)?;
-    let (queue, since_ms, done, held) = (row.queue, row.queue_since_ms, row.escalated, row.held());
+    let (queue, held) = (row.queue, row.held());
     let Some(queue) = queue else { return Ok(()) };
     let settings = d.queue(queue)?.settings.clone();
     let row = d.conversation_mut(id)?;
-    row.alarms.retain(|(alarm, _)| !matches!(alarm, Alarm::Escalation(_)));
-    for (step, escalation) in settings.escalations.iter().enumerate() {
-        if let EscalateWhen::WaitedMs(after_ms) = escalation.when
-            && done & (1 << step) == 0
-        {
-            row.set_alarm(Alarm::Escalation(step as u8), since_ms.saturating_add(after_ms));
-        }
-    }
+    escalate::set_alarms(row, &settings);
     relax::set_alarms(row, &settings);
     match held {
         false => row.clear_alarm(Alarm::AbandonHold),
@@ -358,34 +331,6 @@ pub(crate) fn lose_owner(d: &mut Draft<'_>, id: ConversationId, reason: Unassign
     d.next_epoch(id)?;
     d.enter(id, Stage::Waiting)?;
     Ok(())
-}
-
-/// R27: a step by time.
-pub(crate) fn escalate(d: &mut Draft<'_>, id: ConversationId, step: u8) -> Result<Receipt, Rejection> {
-    timers::must_ring(d, id, None, Alarm::Escalation(step))?;
-    let row = d.conversation_mut(id)?;
-    row.escalated |= 1 << step;
-    row.clear_alarm(Alarm::Escalation(step));
-    let Some(queue) = row.queue else {
-        return Err(Rejection::NothingOutstanding);
-    };
-    // The settings may have changed since the alarm was set: what is done is what they say now.
-    match d
-        .queue(queue)?
-        .settings
-        .escalations
-        .get(usize::from(step))
-        .map(|e| e.action.clone())
-    {
-        Some(EscalateAction::RaisePriority(to)) => raise(d, id, to)?,
-        Some(EscalateAction::MoveQueue(to)) if to != queue && admits(d, to) => {
-            d.entry(id, EntryKind::Moved { queue: to })?;
-            join(d, id, to)?;
-            wait(d, id)?;
-        }
-        _ => {}
-    }
-    Ok(d.receipt_for(id))
 }
 
 /// R7: the preferred agent's time is over.

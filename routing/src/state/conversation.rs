@@ -229,7 +229,7 @@ pub(crate) struct Conversation {
     pub rule: Option<Arc<str>>,
     /// Whether the customer was helped, once it is closed.
     pub resolved: bool,
-    /// The customer has said something since it was last assigned (R32).
+    /// The customer has said something since it had its first agent (R32).
     pub customer_spoke: bool,
     /// First queue that admitted it.
     pub entered: Option<QueueId>,
@@ -428,6 +428,12 @@ impl Conversation {
             .into_iter()
             .chain(self.also_offered.iter().copied())
             .chain(beside)
+    }
+
+    /// R21: its place among those that go on once their owner has room.
+    pub fn returning(&self) -> Option<(AgentId, Millis, u64, ConversationId)> {
+        let owner = self.stage.agent().filter(|_| self.returns)?;
+        Some((owner, self.since_ms, self.arrival, self.id))
     }
 
     /// To whom it is offered, the agent of the stage first (R9).

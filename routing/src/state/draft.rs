@@ -11,7 +11,7 @@ use super::agent::{Agent, AgentStream};
 use super::conversation::{Alarm, Conversation, Stage};
 use super::queue::Queue;
 use super::tenant::{CalendarRow, Kept, Rules, Tenant};
-use super::{agent, presence, report};
+use super::{agent, escalate, presence, report, returns};
 use crate::command::{Due, Principal, Timer};
 use crate::event::{AgentItem, AgentItemKind, Entry, EntryKind, Event, Receipt};
 use crate::ids::{AgentId, CalendarId, ConversationId, Epoch, Millis, QueueId, Seq, SkillName};
@@ -304,6 +304,7 @@ impl<'a> Draft<'a> {
                 row.only = None;
                 row.expedited = false;
             }
+            row.returns &= matches!(stage, Stage::Paused { .. });
             if !stage.keeps(Alarm::ExclusionEnd) {
                 row.excluded.clear();
             }
@@ -341,7 +342,18 @@ impl<'a> Draft<'a> {
 
     /// Ends the draft of a command that is not refused.
     pub fn keep(mut self) -> Result<Changes, Rejection> {
+        let queues: Vec<QueueId> = self.changes.queues.keys().copied().collect();
+        for id in queues {
+            if let (Some(before), true) = (self.base.kept.queues.get(&id), self.queue(id).is_ok()) {
+                escalate::rearm(&mut self, id, &before.settings)?;
+            }
+        }
         let touched: Vec<AgentId> = self.changes.agents.keys().copied().collect();
+        for id in &touched {
+            if self.agent(*id).is_ok_and(Agent::here) {
+                returns::to_whom_there_is_room(&mut self, *id)?;
+            }
+        }
         for id in touched {
             let Some(row) = self.changes.agents.get_mut(&id).and_then(Option::as_mut) else {
                 continue;

@@ -354,6 +354,7 @@ pub(crate) fn reopen(d: &mut Draft<'_>, id: ConversationId, by: &Author) -> Resu
     row.arrival = arrival;
     row.waiting_since_ms = at_ms;
     row.answered = false;
+    row.customer_spoke = false;
     row.answered_at_ms = None;
     row.ended_at_ms = None;
     row.outcome = None;

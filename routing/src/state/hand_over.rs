@@ -2,24 +2,32 @@
 
 use super::conversation::{Alarm, Stage};
 use super::draft::Draft;
-use super::{arrive, offers, timers, valid};
+use super::{arrive, offers, returns, timers, valid};
 use crate::command::{Author, Override, Principal, TransferTarget};
-use crate::event::{AgentItemKind, EntryKind, OfferOutcome, Receipt, UnassignReason};
-use crate::ids::{AgentId, Channel, ConversationId, Epoch};
-use crate::limits;
+use crate::event::{EntryKind, OfferOutcome, Receipt, UnassignReason};
+use crate::ids::{AgentId, ConversationId, Epoch};
 use crate::rejection::Rejection;
 
 pub(crate) fn pause(d: &mut Draft<'_>, id: ConversationId, agent: AgentId, epoch: Epoch) -> Result<Receipt, Rejection> {
-    let Stage::Assigned { assigned_at_ms, .. } = valid::owner(d, id, agent, epoch)? else {
+    let Stage::Assigned { .. } = valid::owner(d, id, agent, epoch)? else {
         return Err(valid::wrong_state(d.conversation(id)?, "assigned"));
     };
-    let seq = d.entry(id, EntryKind::Paused)?;
-    d.enter(id, Stage::Paused { agent, assigned_at_ms })?;
+    rests(d, id)?;
     Ok(Receipt {
-        seq: Some(seq),
+        seq: Some(d.conversation(id)?.last_seq),
         epoch: Some(epoch),
         ..d.receipt_for(id)
     })
+}
+
+/// R21: it keeps its owner and frees their capacity.
+pub(crate) fn rests(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Rejection> {
+    let Stage::Assigned { agent, assigned_at_ms } = d.conversation(id)?.stage else {
+        return Err(Rejection::NothingOutstanding);
+    };
+    d.entry(id, EntryKind::Paused)?;
+    d.enter(id, Stage::Paused { agent, assigned_at_ms })?;
+    Ok(())
 }
 
 pub(crate) fn resume(d: &mut Draft<'_>, id: ConversationId, by: &Author) -> Result<Receipt, Rejection> {
@@ -38,49 +46,13 @@ pub(crate) fn resume(d: &mut Draft<'_>, id: ConversationId, by: &Author) -> Resu
             offers::must_have_room(d.agent(owner)?, owner, &d.conversation(id)?.channel)?;
         }
     }
-    go_on(d, id)?;
+    returns::go_on(d, id)?;
     let row = d.conversation(id)?;
     Ok(Receipt {
         seq: Some(row.last_seq),
         epoch: Some(row.epoch),
         ..d.receipt_for(id)
     })
-}
-
-/// R21: back to the owner when they are here and have room; otherwise it waits in its old place, for them alone for a while.
-pub(crate) fn go_on(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Rejection> {
-    let row = d.conversation(id)?;
-    let Stage::Paused { agent, assigned_at_ms } = row.stage else {
-        return Ok(());
-    };
-    let (epoch, awaiting, queue) = (row.epoch, row.awaiting_reply, row.queue);
-    let (channel, customer) = (Channel::clone(&row.channel), (*row.customer).clone());
-    let queue = queue.ok_or(Rejection::NothingOutstanding)?;
-    d.entry(id, EntryKind::Resumed)?;
-    let owner = d.agent(agent)?;
-    if owner.here() && offers::must_have_room(owner, agent, &channel).is_ok() {
-        let at_ms = d.at_ms;
-        let row = d.enter(id, Stage::Assigned { agent, assigned_at_ms })?;
-        row.last_agent = Some(agent);
-        if awaiting && let Some(no_reply) = &d.queue(queue)?.settings.no_reply {
-            let due_ms = at_ms.saturating_add(no_reply.after_ms);
-            d.conversation_mut(id)?.set_alarm(Alarm::NoReply, due_ms);
-        }
-        return d.agent_item(
-            agent,
-            AgentItemKind::Assigned {
-                conversation: id,
-                epoch,
-                queue,
-                channel,
-                customer,
-            },
-        );
-    }
-    arrive::unassign(d, id, UnassignReason::Reassigned)?;
-    let waited_for = Some(agent).filter(|agent| arrive::may_come(d, *agent));
-    arrive::prefer(d, id, waited_for.map(|agent| (agent, limits::LAST_AGENT_WAIT_MS)))?;
-    arrive::wait_anew(d, id)
 }
 
 pub(crate) fn transfer(

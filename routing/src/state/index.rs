@@ -88,7 +88,7 @@ impl<T: ?Sized + Ord> Interned<T> {
 pub(crate) struct InQueue {
     pub counts: PhaseCounts,
     /// Waiting and offered, oldest first.
-    pub by_age: BTreeSet<(Millis, u64)>,
+    pub by_age: BTreeSet<(Millis, u64, ConversationId)>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -96,6 +96,8 @@ pub(crate) struct Index {
     pub customers: BTreeSet<(Arc<CustomerId>, ConversationId)>,
     /// Whoever has to do with it: offered, owner, participant, invited, waited for until they return.
     pub owners: BTreeSet<(AgentId, ConversationId)>,
+    /// R21: paused, and go on by themselves once their owner has room; of each owner the oldest first.
+    pub returning: BTreeSet<(AgentId, Millis, u64, ConversationId)>,
     pub queues: BTreeMap<QueueId, InQueue>,
     pub counts: PhaseCounts,
     pub agent_names: BTreeMap<String, AgentId>,
@@ -118,6 +120,7 @@ impl Index {
             && place(a) == place(b)
             && asks(a, b)
             && a.also_offered == b.also_offered
+            && a.returns == b.returns
             && a.rare == b.rare
         {
             return;
@@ -133,12 +136,13 @@ impl Index {
     fn put_in(&mut self, row: &Conversation) {
         self.customers.insert((row.customer.clone(), row.id));
         self.owners.extend(row.involved().map(|agent| (agent, row.id)));
+        self.returning.extend(row.returning());
         *self.counts.of(row.stage.phase()) += 1;
         if let Some(queue) = row.queue {
             let queue = self.queues.entry(queue).or_default();
             *queue.counts.of(row.stage.phase()) += 1;
             if row.in_queue() {
-                queue.by_age.insert((row.since_ms, row.arrival));
+                queue.by_age.insert((row.since_ms, row.arrival, row.id));
             }
         }
         self.channels.hold(&row.channel);
@@ -150,13 +154,16 @@ impl Index {
         for agent in row.involved() {
             self.owners.remove(&(agent, row.id));
         }
+        if let Some(place) = row.returning() {
+            self.returning.remove(&place);
+        }
         *self.counts.of(row.stage.phase()) -= 1;
         if let Some(id) = row.queue
             && let Some(queue) = self.queues.get_mut(&id)
         {
             *queue.counts.of(row.stage.phase()) -= 1;
             if row.in_queue() {
-                queue.by_age.remove(&(row.since_ms, row.arrival));
+                queue.by_age.remove(&(row.since_ms, row.arrival, row.id));
             }
             if queue.counts == PhaseCounts::default() {
                 self.queues.remove(&id);

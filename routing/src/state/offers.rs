@@ -14,7 +14,7 @@ use super::arrive;
 use super::conversation::{Alarm, Conversation, OfferTerms, Stage};
 use super::draft::{Draft, must_be_here};
 use super::queue::Queue;
-use super::{participants, presence, timers, valid};
+use super::{participants, presence, silence, timers, valid};
 use crate::command::{Explanation, Principal};
 use crate::event::{AgentItemKind, EntryKind, Event, OfferOutcome, Receipt, UnassignReason};
 use crate::ids::{AgentId, Channel, ConversationId, Epoch};
@@ -214,6 +214,7 @@ pub(crate) fn assign(d: &mut Draft<'_>, id: ConversationId, agent: AgentId) -> R
         let due_ms = at_ms.saturating_add(no_reply.after_ms);
         d.conversation_mut(id)?.set_alarm(Alarm::NoReply, due_ms);
     }
+    silence::broken(d, id)?;
     d.agent_mut(agent)?.idle_since_ms = at_ms;
     d.entry(id, EntryKind::Joined { agent })?;
     d.tell(Event::Assigned {

@@ -3,7 +3,7 @@
 use super::agent::{Agent, presence_word};
 use super::conversation::Stage;
 use super::draft::Draft;
-use super::{arrive, end, offers, participants, schedule, valid};
+use super::{arrive, end, offers, participants, returns, schedule, valid};
 use crate::command::{Due, PresenceChange, Timer};
 use crate::event::{AgentItemKind, OfferOutcome, Receipt, UnassignReason};
 use crate::ids::{AgentId, ConversationId, Millis};
@@ -166,6 +166,7 @@ pub(crate) fn lease_end(d: &mut Draft<'_>, agent: AgentId) -> Result<Receipt, Re
 /// others' conversations; paused conversations keep their owner.
 fn go_offline(d: &mut Draft<'_>, agent: AgentId, reason: UnassignReason) -> Result<(), Rejection> {
     set(d, agent, Presence::Offline)?;
+    returns::without_owner(d, agent, &reason)?;
     for id in held(d, agent) {
         participants::is_offline(d, id, agent)?;
         match d.conversation(id)?.stage {

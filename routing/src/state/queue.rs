@@ -46,7 +46,7 @@ impl Queue {
         let quick = || {
             now.by_age
                 .first()
-                .is_none_or(|&(since_ms, _)| at_ms.saturating_sub(since_ms) <= wait_max_ms)
+                .is_none_or(|&(since_ms, ..)| at_ms.saturating_sub(since_ms) <= wait_max_ms)
         };
         short && (wait_max_ms == 0 || quick())
     }

@@ -193,8 +193,17 @@ fn escalations(d: &Draft<'_>, id: QueueId, s: &QueueSettings) -> Result<(), Reje
         match &step.action {
             EscalateAction::RaisePriority(to) => valid::priority(*to)?,
             EscalateAction::MoveQueue(to) => moves(d, id, "escalation", *to)?,
-            EscalateAction::Close { .. } | EscalateAction::Reclassify { .. } => {
-                return Err(valid::invalid("escalation", "not built yet"));
+            EscalateAction::Close { text } => {
+                valid::at_most("escalation's text", text.len(), limits::BODY_MAX_BYTES)?;
+            }
+            EscalateAction::Reclassify { required, preferred } => {
+                valid::at_most(
+                    "number of skills asked for",
+                    required.len() + preferred.len(),
+                    limits::REQUIREMENTS_MAX,
+                )?;
+                valid::requirements(d, required)?;
+                valid::requirements(d, preferred)?;
             }
         }
     }

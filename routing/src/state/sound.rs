@@ -127,6 +127,16 @@ impl Tenant {
                 format!("{id} holds {counted:?}, beyond its capacity")
             })?;
             let drained = agent.presence == Presence::Draining && agent.load.is_empty();
+            let waits_for_room = self.index.returning.range((*id, 0, 0, ConversationId(0))..);
+            let mut theirs = waits_for_room.take_while(|(owner, ..)| owner == id);
+            let has_room = |channel: &Channel| agent.here() && agent.supply(*id).no_room(channel).is_none();
+            let late = theirs.find(|(.., c)| {
+                let row = self.kept.conversations.get(c);
+                agent.presence == Presence::Offline || row.is_none_or(|row| has_room(&row.channel))
+            });
+            holds('I', late.is_none(), || {
+                format!("{id} has room and {late:?} has not gone on")
+            })?;
             holds('I', !drained, || format!("{id} has drained and is not away"))?;
             self.check_stream(*id, agent)?;
         }

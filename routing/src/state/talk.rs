@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::conversation::{Alarm, Stage};
 use super::draft::Draft;
-use super::{arrive, hand_over, participants, valid};
+use super::{arrive, participants, returns, silence, valid};
 use crate::command::{Author, Body, Reader, Value};
 use crate::event::{EntryKind, Event, Receipt};
 use crate::ids::{AgentId, ConversationId, Seq};
@@ -69,6 +69,9 @@ pub(crate) fn message(
             },
         )?,
     };
+    if *author != Author::System {
+        silence::broken(d, id)?;
+    }
     Ok(Receipt {
         seq: Some(seq),
         ..d.receipt_for(id)
@@ -85,6 +88,7 @@ pub(crate) fn customer_says(d: &mut Draft<'_>, id: ConversationId, body: &Body) 
             body: body.clone(),
         },
     )?;
+    silence::answered(d, id)?;
     let at_ms = d.at_ms;
     let row = d.conversation_mut(id)?;
     row.awaiting_reply = true;
@@ -96,7 +100,7 @@ pub(crate) fn customer_says(d: &mut Draft<'_>, id: ConversationId, body: &Body) 
                 d.conversation_mut(id)?.set_alarm(Alarm::NoReply, due_ms);
             }
         }
-        (Stage::Paused { .. }, _) => hand_over::go_on(d, id)?,
+        (Stage::Paused { .. }, _) => returns::go_on(d, id)?,
         _ => {}
     }
     Ok(seq)
@@ -116,7 +120,7 @@ fn agent_has_replied(d: &mut Draft<'_>, id: ConversationId) -> Result<(), Reject
             after_ms,
         });
     }
-    Ok(())
+    silence::asked(d, id)
 }
 
 pub(crate) fn note(d: &mut Draft<'_>, id: ConversationId, agent: AgentId, body: &Body) -> Result<Receipt, Rejection> {

@@ -176,7 +176,7 @@ impl Tenant {
             .get(&queue)?
             .by_age
             .first()
-            .map(|&(since_ms, _)| since_ms)
+            .map(|&(since_ms, ..)| since_ms)
     }
 
     /// All conversations per phase.

@@ -3,7 +3,9 @@
 use super::conversation::Alarm;
 use super::draft::Draft;
 use super::window::WindowKey;
-use super::{arrive, calendar, end, hand_over, offers, participants, presence, relax, report, schedule};
+use super::{
+    arrive, calendar, end, escalate, hand_over, offers, participants, presence, relax, report, schedule, silence,
+};
 use crate::command::Timer;
 use crate::event::Receipt;
 use crate::ids::{ConversationId, Epoch, Millis};
@@ -13,7 +15,7 @@ pub(crate) fn fire(d: &mut Draft<'_>, timer: Timer) -> Result<Receipt, Rejection
     match timer {
         Timer::OfferDeadline { conversation, epoch } => offers::expire(d, conversation, epoch),
         Timer::WrapUpEnd { conversation, epoch } => end::wrap_up_end(d, conversation, epoch),
-        Timer::Escalation { conversation, step } => arrive::escalate(d, conversation, step),
+        Timer::Escalation { conversation, step } => escalate::by_time(d, conversation, step),
         Timer::NoReply { conversation, epoch } => hand_over::no_reply(d, conversation, epoch),
         Timer::AbandonHold { conversation } => arrive::abandon(d, conversation),
         Timer::PreferenceEnd { conversation } => arrive::preference_end(d, conversation),
@@ -23,7 +25,8 @@ pub(crate) fn fire(d: &mut Draft<'_>, timer: Timer) -> Result<Receipt, Rejection
         Timer::ForgetWindows => forget_windows(d),
         Timer::Relaxation { conversation, step } => relax::relax(d, conversation, step),
         Timer::RingOpens { conversation, ring } => relax::ring_opens(d, conversation, ring),
-        Timer::IdlePause { .. } | Timer::SilentAbandon { .. } => Err(Rejection::NothingOutstanding),
+        Timer::IdlePause { conversation, epoch } => silence::idle(d, conversation, epoch),
+        Timer::SilentAbandon { conversation, epoch } => silence::abandoned(d, conversation, epoch),
         Timer::QuarterHour => report::quarter_hour(d),
         Timer::Scheduled { conversation } => schedule::due(d, conversation),
         Timer::InvitationEnd { conversation, agent } => participants::invitation_end(d, conversation, agent),

@@ -232,6 +232,7 @@ fn queue_settings(n: u8, shape: u16) -> QueueSettings {
     s.abandon_hold_ms = if bit(14) { 200 } else { 10_000 };
     s.reopen_window_ms = if bit(15) { 300 } else { 100_000 };
     relaxations_and_rings(&mut s, shape.wrapping_mul(40_503) >> 8);
+    silence_and_return(&mut s, shape.wrapping_mul(30_011) >> 7);
     // Mixed from bits that mean other things too: there are more settings than bits.
     if !s.auto_accept {
         s.offers_at_once = [1, 1, 2, 3][usize::from((shape >> 3 ^ shape >> 9) & 3)];
@@ -620,4 +621,28 @@ fn offered(view: ConversationView, n: u8) -> Option<(ConversationId, AgentId, Ep
         .collect();
     let agent = agents.get(usize::from(n / 7) % agents.len().max(1))?;
     Some((view.conversation, *agent, view.epoch))
+}
+
+fn silence_and_return(s: &mut QueueSettings, dice: u16) {
+    s.return_when_full = match dice & 3 {
+        0 => ReturnWhenFull::Anybody,
+        1 => ReturnWhenFull::WaitForOwnerMs(200),
+        _ => ReturnWhenFull::StayPaused,
+    };
+    s.idle_pause_ms = if dice >> 2 & 1 == 1 { 300 } else { 0 };
+    s.silent_abandon_ms = if dice >> 3 & 3 == 3 { 250 } else { 0 };
+    if dice >> 5 & 3 == 3 {
+        let (when, text) = (EscalateWhen::WaitedMs(900), "sorry".to_owned());
+        s.escalations.push(Escalation {
+            when,
+            action: EscalateAction::Close { text },
+        });
+    }
+    if dice >> 6 & 3 == 3 {
+        let (required, preferred) = requirements((dice & 15) as u8);
+        s.escalations.push(Escalation {
+            when: EscalateWhen::WaitedMs(400),
+            action: EscalateAction::Reclassify { required, preferred },
+        });
+    }
 }

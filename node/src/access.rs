@@ -8,14 +8,15 @@
 //!    may not see does not exist for them (→ `unknown_conversation`), so that nobody can probe for ids.
 //!
 //! An agent's act that carries agent and epoch ([`Identity::is_fenced`]) needs no second question: the state checks both,
-//! and only the state can answer the *repeat* of an act that ended the agent's ownership (close, transfer, decline).
+//! and only the state can answer the *repeat* of an act that ended the agent's ownership (close, transfer, decline). The
+//! same holds for what participants (R31) do under their own name: answer an invitation, whisper, leave, join as a supervisor.
 //! Customers are not fenced: the second question is their only fence and must always be asked.
 //!
 //! The tenant is not a parameter: it is the identity's, and every query and command is made in it.
 
 use std::sync::Arc;
 
-use routing::command::{Author, IdempotencyKey, Principal, Reader};
+use routing::command::{Author, IdempotencyKey, Principal, Reader, Role};
 use routing::event::{ConversationView, Entry, Phase};
 use routing::ids::{AgentId, CustomerId, Epoch, Seq, TenantId};
 use routing::settings::AgentSettings;
@@ -76,11 +77,22 @@ pub enum Action {
     DeclineOffer,
     FinishWrapUp,
     ExtendWrapUp,
+    Invite,
+    AnswerInvitation,
+    JoinAs,
+    Leave,
+    RemoveParticipant,
+    CompleteTransfer,
+    Whisper,
+    Schedule,
+    CancelSchedule,
+    RequestCallback,
+    Rate,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 30] = [
         Self::Read,
         Self::PostMessage,
         Self::PostNote,
@@ -100,6 +112,17 @@ impl Action {
         Self::DeclineOffer,
         Self::FinishWrapUp,
         Self::ExtendWrapUp,
+        Self::Invite,
+        Self::AnswerInvitation,
+        Self::JoinAs,
+        Self::Leave,
+        Self::RemoveParticipant,
+        Self::CompleteTransfer,
+        Self::Whisper,
+        Self::Schedule,
+        Self::CancelSchedule,
+        Self::RequestCallback,
+        Self::Rate,
     ];
 }
 
@@ -190,6 +213,20 @@ impl Identity {
         }
     }
 
+    /// As whom they write to the customer: an agent or supervisor who names no epoch and takes part beside the owner does so
+    /// as that; everybody else as ever. `view`: as they may see it, `None` when they may not (any more): then a plain agent can
+    /// only have been a participant, and the state knows whether this repeats what they said as one.
+    pub fn speaker(&self, epoch: Option<Epoch>, view: Option<&ConversationView>) -> Result<Author, Denied> {
+        let takes_part = |agent: AgentId| match view {
+            Some(view) => view.agent != Some(agent) && role_in(agent, view).is_some(),
+            None => matches!(self.who, Who::Agent { .. }),
+        };
+        match (self.agent(), epoch) {
+            (Some(agent), None) if takes_part(agent) => Ok(Author::Participant { agent }),
+            _ => self.author(epoch),
+        }
+    }
+
     /// Whether they may see this entry.
     pub fn sees(&self, entry: &Entry) -> bool {
         self.customer().is_none() || entry.kind.for_customer()
@@ -210,7 +247,10 @@ impl Identity {
             Who::Customer(customer) => *customer == view.customer,
             Who::Agent { agent, settings } => {
                 owns(*agent, view)
-                    || (view.phase == Phase::Waiting
+                    || view.also_offered.contains(agent)
+                    || role_in(*agent, view).is_some()
+                    || view.invited.iter().any(|(invited, _, _)| invited == agent)
+                    || (matches!(view.phase, Phase::Waiting | Phase::Scheduled)
                         && view.queue.is_some_and(|queue| settings.queues.contains_key(&queue)))
             }
             Who::Supervisor { .. } | Who::Admin(_) => true,
@@ -223,14 +263,40 @@ fn owns(agent: AgentId, view: &ConversationView) -> bool {
     view.agent == Some(agent)
 }
 
+/// R31: as what they take part beside customer and owner.
+pub fn role_in(agent: AgentId, view: &ConversationView) -> Option<Role> {
+    let found = view.participants.iter().find(|(participant, _)| *participant == agent);
+    found.map(|(_, role)| *role)
+}
+
+/// Whether customers may know that this agent has to do with their conversation: its owner, or in it with a role that they see.
+pub fn visible_to_customer(agent: AgentId, view: &ConversationView) -> bool {
+    let owner = matches!(view.phase, Phase::Assigned | Phase::Paused) && owns(agent, view);
+    owner || role_in(agent, view).is_some_and(Role::for_customer)
+}
+
+/// What a participant's role lets them do beside reading (R31).
+fn role_permits(role: Role, action: Action) -> bool {
+    match action {
+        Action::Read | Action::Why | Action::MarkRead | Action::Leave | Action::AnswerInvitation => true,
+        Action::PostMessage | Action::Typing => role.speaks(),
+        Action::PostNote | Action::Whisper => role.whispers(),
+        _ => false,
+    }
+}
+
 /// May this role do such a thing at all?
 pub fn permit(identity: &Identity, action: Action) -> Result<(), Denied> {
     use Action::*;
     match (&identity.who, action) {
         (_, Read) => Ok(()),
         (Who::Customer(_), PostMessage | MarkRead | Typing | SetAttributes | Close | Reopen | Resume) => Ok(()),
+        (Who::Customer(_), Schedule | CancelSchedule | RequestCallback | Rate) => Ok(()),
         (Who::Customer(_), _) => Err(Denied::Forbidden("customers cannot do this")),
-        (Who::Agent { .. }, Override | AssignByHand) => Err(Denied::Forbidden("this needs a supervisor")),
+        (_, Rate) => Err(Denied::Forbidden("customers rate their own conversations")),
+        (Who::Agent { .. }, Override | AssignByHand | JoinAs | RequestCallback) => {
+            Err(Denied::Forbidden("this needs a supervisor"))
+        }
         (Who::Agent { settings, .. }, Pull) if !settings.may_pull => Err(Denied::Forbidden(
             "this agent may not take conversations out of a queue",
         )),
@@ -247,11 +313,27 @@ pub fn permit_on(identity: &Identity, action: Action, view: &ConversationView) -
     }
     permit(identity, action)?;
     match &identity.who {
-        Who::Agent { agent, .. } if !matches!(action, Action::Read | Action::Pull | Action::Why) => {
-            if owns(*agent, view) {
-                Ok(())
-            } else {
-                Err(Denied::Forbidden("the conversation is not this agent's"))
+        Who::Agent { agent, .. } if owns(*agent, view) => Ok(()),
+        Who::Agent { .. }
+            if matches!(
+                action,
+                Action::Read | Action::Pull | Action::Why | Action::AnswerInvitation
+            ) =>
+        {
+            Ok(())
+        }
+        Who::Agent { agent, .. } => match role_in(*agent, view) {
+            Some(role) if role_permits(role, action) => Ok(()),
+            Some(_) => Err(Denied::Forbidden("their role in the conversation does not allow it")),
+            None => Err(Denied::Forbidden("the conversation is not this agent's")),
+        },
+        // Who listens unseen is not to be seen typing.
+        Who::Supervisor { agent, .. } if action == Action::Typing && !owns(*agent, view) => {
+            match role_in(*agent, view) {
+                Some(role) if !role.speaks() => {
+                    Err(Denied::Forbidden("their role in the conversation does not allow it"))
+                }
+                _ => Ok(()),
             }
         }
         _ => Ok(()),
@@ -259,167 +341,4 @@ pub fn permit_on(identity: &Identity, action: Action, view: &ConversationView) -
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use routing::ids::{Channel, ConversationId, QueueId};
-
-    const QUEUE: QueueId = QueueId(7);
-
-    fn view(phase: Phase, agent: Option<AgentId>) -> ConversationView {
-        ConversationView {
-            conversation: ConversationId(1),
-            channel: Channel("web_chat".into()),
-            customer: CustomerId("ann".into()),
-            phase,
-            queue: Some(QUEUE),
-            priority: 5,
-            agent,
-            epoch: Epoch(3),
-            deadline_ms: None,
-            last_seq: 0,
-            last_seq_for_customer: 0,
-            started_at_ms: 0,
-            since_ms: 0,
-            customer_present: true,
-            attributes: Arc::default(),
-            read: Vec::new(),
-            disposition: None,
-            explanation: None,
-            also_offered: Vec::new(),
-            participants: Vec::new(),
-            invited: Vec::new(),
-            schedule: None,
-            callback: None,
-            rule: None,
-            relaxed: 0,
-            rating: None,
-            entered: None,
-            required: Vec::new(),
-            preferred: Vec::new(),
-            answered_at_ms: None,
-            ended_at_ms: None,
-            outcome: None,
-            served_ms: 0,
-        }
-    }
-
-    fn identity(who: Who) -> Identity {
-        Identity {
-            tenant: TenantId(1),
-            who,
-        }
-    }
-
-    fn customer(name: &str) -> Identity {
-        identity(Who::Customer(CustomerId(name.into())))
-    }
-
-    fn agent(id: u128, queues: &[QueueId]) -> Identity {
-        identity(Who::Agent {
-            agent: AgentId(id),
-            settings: Arc::new(AgentSettings {
-                queues: routing::settings::Membership::plain(queues.iter().copied()),
-                ..AgentSettings::default()
-            }),
-        })
-    }
-
-    fn supervisor() -> Identity {
-        identity(Who::Supervisor {
-            agent: AgentId(9),
-            settings: Arc::default(),
-        })
-    }
-
-    #[test]
-    fn a_customer_has_only_their_own_and_others_do_not_exist() {
-        for phase in [Phase::Waiting, Phase::Assigned, Phase::Closed] {
-            let view = view(phase, Some(AgentId(1)));
-            assert_eq!(permit_on(&customer("ann"), Action::PostMessage, &view), Ok(()));
-            for action in Action::ALL {
-                assert_eq!(
-                    permit_on(&customer("bob"), action, &view),
-                    Err(Denied::Hidden),
-                    "{action:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_customer_does_nothing_of_the_staff() {
-        let view = view(Phase::Assigned, Some(AgentId(1)));
-        let allowed: Vec<_> = Action::ALL
-            .into_iter()
-            .filter(|&action| permit_on(&customer("ann"), action, &view).is_ok())
-            .collect();
-        use Action::*;
-        assert_eq!(
-            allowed,
-            [
-                Read,
-                PostMessage,
-                MarkRead,
-                Typing,
-                SetAttributes,
-                Close,
-                Reopen,
-                Resume
-            ]
-        );
-    }
-
-    #[test]
-    fn an_agent_reads_what_waits_in_their_queues_and_acts_on_what_is_theirs() {
-        let waiting = view(Phase::Waiting, None);
-        assert_eq!(permit_on(&agent(1, &[QUEUE]), Action::Read, &waiting), Ok(()));
-        assert!(matches!(
-            permit_on(&agent(1, &[QUEUE]), Action::PostNote, &waiting),
-            Err(Denied::Forbidden(_))
-        ));
-        assert_eq!(permit_on(&agent(1, &[]), Action::Read, &waiting), Err(Denied::Hidden));
-
-        let mine = view(Phase::Assigned, Some(AgentId(1)));
-        assert_eq!(permit_on(&agent(1, &[]), Action::PostNote, &mine), Ok(()));
-        assert_eq!(permit_on(&agent(2, &[QUEUE]), Action::Read, &mine), Err(Denied::Hidden));
-        let offered = view(Phase::Offered, Some(AgentId(1)));
-        assert_eq!(
-            permit_on(&agent(2, &[QUEUE]), Action::Read, &offered),
-            Err(Denied::Hidden)
-        );
-    }
-
-    #[test]
-    fn supervising_needs_a_supervisor_and_pulling_a_permission() {
-        let waiting = view(Phase::Waiting, None);
-        for action in [Action::Override, Action::AssignByHand, Action::Pull] {
-            assert!(matches!(
-                permit_on(&agent(1, &[QUEUE]), action, &waiting),
-                Err(Denied::Forbidden(_))
-            ));
-            assert_eq!(permit_on(&supervisor(), action, &waiting), Ok(()));
-        }
-    }
-
-    #[test]
-    fn an_agent_acts_under_an_epoch() {
-        assert_eq!(agent(1, &[]).author(None), Err(Denied::EpochMissing));
-        assert_eq!(
-            agent(1, &[]).author(Some(Epoch(3))),
-            Ok(Author::Agent {
-                agent: AgentId(1),
-                epoch: Epoch(3)
-            })
-        );
-        assert_eq!(
-            supervisor().author(None),
-            Ok(Author::Supervisor(Principal::Agent(AgentId(9))))
-        );
-        assert_eq!(customer("ann").author(Some(Epoch(3))), Ok(Author::Customer));
-        assert!(
-            agent(1, &[]).is_fenced(None)
-                && !supervisor().is_fenced(None)
-                && !customer("ann").is_fenced(Some(Epoch(1)))
-        );
-    }
-}
+mod tests;

@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use routing::command::Role;
 use routing::ids::{AgentId, ConversationId, Epoch, QueueId, Seq};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::gateway::protocol::{
-    Ack, Attribute, ClientFrame, Resume, ServerFrame, Target, Text, WantedPresence, Welcome, web_chat,
+    Ack, Attribute, ClientFrame, Later, Resume, ServerFrame, Target, Text, WantedPresence, Welcome, web_chat,
 };
 
 mod connection;
@@ -229,6 +230,20 @@ impl Client {
             channel: web_chat(),
             attributes,
             message,
+            schedule: None,
+            callback: None,
+        })
+    }
+
+    /// A customer wants to talk later (R33): at a time, or when an agent is back; `callback`: where they can be called.
+    pub fn start_later(&self, message: Option<&str>, schedule: Option<Later>, callback: Option<&str>) -> PendingAck {
+        self.command(ClientFrame::Start {
+            number: 0,
+            channel: web_chat(),
+            attributes: BTreeMap::new(),
+            message: message.map(Text::plain),
+            schedule,
+            callback: callback.map(str::to_owned),
         })
     }
 
@@ -273,11 +288,22 @@ impl Client {
 
     /// Ends a conversation.
     pub fn close_conversation(&self, conversation: ConversationId) -> PendingAck {
+        self.close_as(conversation, None, None)
+    }
+
+    /// Ends a conversation: what came of it, and whether the customer was helped.
+    pub fn close_as(
+        &self,
+        conversation: ConversationId,
+        disposition: Option<String>,
+        resolved: Option<bool>,
+    ) -> PendingAck {
         self.command(ClientFrame::Close {
             number: 0,
             conversation,
             epoch: None,
-            disposition: None,
+            disposition,
+            resolved,
         })
     }
 
@@ -342,6 +368,109 @@ impl Client {
             conversation,
             epoch: None,
             to,
+        })
+    }
+
+    /// Asks another agent in (R31): [`Role::Consult`] or [`Role::Conference`].
+    pub fn invite(&self, conversation: ConversationId, agent: AgentId, role: Role) -> PendingAck {
+        self.command(ClientFrame::Invite {
+            number: 0,
+            conversation,
+            epoch: None,
+            agent,
+            role,
+        })
+    }
+
+    /// Answers an invitation.
+    pub fn answer_invitation(&self, conversation: ConversationId, accept: bool) -> PendingAck {
+        self.command(ClientFrame::AnswerInvitation {
+            number: 0,
+            conversation,
+            accept,
+        })
+    }
+
+    /// A supervisor comes in, or changes role: [`Role::Monitor`], [`Role::Whisper`] or [`Role::Barge`].
+    pub fn join_as(&self, conversation: ConversationId, role: Role) -> PendingAck {
+        self.command(ClientFrame::Join {
+            number: 0,
+            conversation,
+            role,
+        })
+    }
+
+    /// A participant goes.
+    pub fn leave(&self, conversation: ConversationId) -> PendingAck {
+        self.command(ClientFrame::Leave {
+            number: 0,
+            conversation,
+        })
+    }
+
+    /// The owner lets a participant go, or takes an invitation back.
+    pub fn remove_participant(&self, conversation: ConversationId, agent: AgentId) -> PendingAck {
+        self.command(ClientFrame::Remove {
+            number: 0,
+            conversation,
+            epoch: None,
+            agent,
+        })
+    }
+
+    /// Warm transfer: a participant becomes the owner.
+    pub fn complete_transfer(&self, conversation: ConversationId, to: AgentId) -> PendingAck {
+        self.command(ClientFrame::CompleteTransfer {
+            number: 0,
+            conversation,
+            epoch: None,
+            to,
+        })
+    }
+
+    /// To the agents in the conversation.
+    pub fn whisper(&self, conversation: ConversationId, text: impl Into<String>) -> PendingAck {
+        self.command(ClientFrame::Whisper {
+            number: 0,
+            conversation,
+            body: Text::plain(text),
+        })
+    }
+
+    /// Puts a conversation off (R33).
+    pub fn schedule(&self, conversation: ConversationId, schedule: Later) -> PendingAck {
+        self.command(ClientFrame::Schedule {
+            number: 0,
+            conversation,
+            epoch: None,
+            schedule,
+        })
+    }
+
+    /// What was put off waits now.
+    pub fn cancel_schedule(&self, conversation: ConversationId) -> PendingAck {
+        self.command(ClientFrame::CancelSchedule {
+            number: 0,
+            conversation,
+        })
+    }
+
+    /// A waiting customer wants to be called back.
+    pub fn request_callback(&self, conversation: ConversationId, contact: impl Into<String>) -> PendingAck {
+        self.command(ClientFrame::Callback {
+            number: 0,
+            conversation,
+            contact: contact.into(),
+        })
+    }
+
+    /// The customer's rating, 1–5.
+    pub fn rate(&self, conversation: ConversationId, rating: u8, comment: Option<String>) -> PendingAck {
+        self.command(ClientFrame::Rate {
+            number: 0,
+            conversation,
+            rating,
+            comment,
         })
     }
 

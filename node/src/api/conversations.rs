@@ -15,10 +15,10 @@ use utoipa_axum::routes;
 
 use super::caller::{Caller, RequestKey};
 use super::input::{Asked, At, Given};
-use super::model::conversation::{
-    Attributes, Conversation, ConversationPage, ReceiptBody, TextBody, WhyBody, attributes_in,
-};
+use super::model::conversation::{Attributes, Conversation, ConversationPage, ReceiptBody, TextBody, attributes_in};
+use super::model::entry::ScheduleBody;
 use super::model::settings::RequirementBody;
+use super::model::why::WhyBody;
 use super::problem::Problem;
 use super::{ApiState, Reply};
 use crate::access::{Action, Identity, Who};
@@ -60,6 +60,10 @@ pub struct StartBody {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub queues: Vec<QueueId>,
+    /// Begins to wait later.
+    pub schedule: Option<ScheduleBody>,
+    /// Where the customer can be called back; who waits for a call need not stay connected.
+    pub callback: Option<String>,
 }
 
 /// A conversation that has begun.
@@ -108,8 +112,8 @@ pub async fn start(
         attributes,
         classification,
         message: body.message.map(Into::into),
-        schedule: None,
-        callback: None,
+        schedule: body.schedule.map(Into::into),
+        callback: body.callback,
     };
     let axum::Json(receipt) = state.act(&identity, key, command).await?;
     // The receipt says which: after a repeat it is not the one proposed now.

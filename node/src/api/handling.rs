@@ -33,7 +33,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
 }
 
 /// The agent who acts under an epoch; the state checks both.
-fn fenced(identity: &Identity, action: Action) -> Result<AgentId, Problem> {
+pub(super) fn fenced(identity: &Identity, action: Action) -> Result<AgentId, Problem> {
     access::permit(identity, action)?;
     identity
         .agent()
@@ -69,6 +69,8 @@ pub struct CloseBody {
     pub epoch: Option<u64>,
     /// What came of it.
     pub disposition: Option<String>,
+    /// Whether the customer was helped; unless given, whether an agent has answered.
+    pub resolved: Option<bool>,
 }
 
 /// Where to.
@@ -148,7 +150,7 @@ pub async fn close(
         conversation,
         by: identity.author(epoch)?,
         disposition: body.disposition,
-        resolved: None,
+        resolved: body.resolved,
     };
     state.act(&identity, key, command).await
 }

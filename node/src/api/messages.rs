@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use routing::command::Command;
+use routing::command::{Author, Command};
 use routing::ids::{ConversationId, Epoch};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -17,7 +17,7 @@ use super::model::conversation::{Attribute, ReceiptBody, TextBody};
 use super::model::entry::{EntryBody, EntryPage};
 use super::problem::Problem;
 use super::{ApiState, Reply};
-use crate::access::Action;
+use crate::access::{self, Action, Identity};
 use crate::limits::ENTRIES_PAGE_MAX;
 use crate::query::{Answer, Query};
 
@@ -90,7 +90,8 @@ pub async fn entries(
 pub struct MessageBody {
     /// What it says.
     pub body: TextBody,
-    /// Needed from agents: the epoch of their assignment. Supervisors may leave it out, to speak from above.
+    /// Needed from the owner: the epoch of their assignment. Left out by who takes part beside the owner, and by supervisors who
+    /// speak from above.
     pub epoch: Option<u64>,
 }
 
@@ -108,13 +109,36 @@ pub async fn post_message(
     Given(given): Given<MessageBody>,
 ) -> Reply<ReceiptBody> {
     let epoch = given.epoch.map(Epoch);
-    state.gate(&identity, Action::PostMessage, conversation, epoch).await?;
+    let author = author(&state, &identity, conversation, epoch).await?;
     let command = Command::PostMessage {
         conversation,
-        author: identity.author(epoch)?,
+        author,
         body: given.body.into(),
     };
     state.act(&identity, key, command).await
+}
+
+/// As whom the caller writes: see [`Identity::speaker`].
+async fn author(
+    state: &ApiState,
+    identity: &Identity,
+    conversation: ConversationId,
+    epoch: Option<Epoch>,
+) -> Result<Author, Problem> {
+    if identity.agent().is_none() || epoch.is_some() {
+        state.gate(identity, Action::PostMessage, conversation, epoch).await?;
+        return Ok(identity.author(epoch)?);
+    }
+    let view = state.view(identity.tenant, conversation).await?;
+    let view = Some(&view).filter(|view| identity.may_see(view));
+    let author = identity.speaker(epoch, view)?;
+    match (&author, view) {
+        // The state checks the part.
+        (Author::Participant { .. }, _) => {}
+        (_, Some(view)) => access::permit_on(identity, Action::PostMessage, view)?,
+        (_, None) => return Err(Problem::no_such_conversation()),
+    }
+    Ok(author)
 }
 
 /// A note.

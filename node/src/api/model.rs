@@ -8,6 +8,7 @@ pub mod entry;
 pub mod person;
 pub mod report;
 pub mod settings;
+pub mod why;
 
 use routing::ids::QueueId;
 use serde::{Deserialize, Serialize};

@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::{FieldProblem, MEDIA_TYPE, Problem};
-use super::{ApiState, admin, conversations, handling, health, me, messages, reports};
+use super::{ApiState, admin, conversations, handling, health, later, me, messages, participants, reports};
 
 const ABOUT: &str = "Routing cluster for live chat. Names are snake_case; times are Unix milliseconds (`_ms`); ids are \
 texts (`conv_…`, `agt_…`, `que_…`, `ten_…`). Unknown fields are refused. Every error is a problem document (RFC 9457) with a \
@@ -30,6 +30,8 @@ pub fn public_routes() -> OpenApiRouter<ApiState> {
         .merge(conversations::routes())
         .merge(messages::routes())
         .merge(handling::routes())
+        .merge(participants::routes())
+        .merge(later::routes())
         .merge(me::routes())
         .merge(reports::routes())
         .merge(served_on_both())

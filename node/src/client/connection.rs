@@ -37,6 +37,8 @@ struct Connection {
     outbox: Outbox,
     cursors: BTreeMap<ConversationId, Seq>,
     agent_seq: Option<u64>,
+    /// Whose token it is, as the node says.
+    subject: String,
     /// Followed by the application's wish.
     followed: HashSet<ConversationId>,
     lost: VecDeque<ConversationId>,
@@ -68,6 +70,7 @@ pub(super) async fn run(
         outbox: Outbox::new(options.first_number),
         cursors: options.resume.conversations.clone(),
         agent_seq: options.resume.agent_seq,
+        subject: String::new(),
         followed: HashSet::new(),
         lost: VecDeque::new(),
         epochs: HashMap::new(),
@@ -108,6 +111,7 @@ impl Connection {
                 Ok((socket, welcome)) => {
                     failures = 0;
                     self.learn_nodes(&welcome);
+                    self.subject.clone_from(&welcome.subject);
                     self.connected.send_replace(Some(url.clone()));
                     self.tell(ClientEvent::Connected {
                         url: url.clone(),
@@ -264,20 +268,8 @@ impl Connection {
 
     /// An agent's act keeps its epoch through every repeat, whatever has happened to the assignment meanwhile.
     fn push(&mut self, mut frame: ClientFrame, reply: Reply) {
-        if let ClientFrame::Message {
-            conversation, epoch, ..
-        }
-        | ClientFrame::Close {
-            conversation, epoch, ..
-        }
-        | ClientFrame::Pause {
-            conversation, epoch, ..
-        }
-        | ClientFrame::Transfer {
-            conversation, epoch, ..
-        } = &mut frame
-        {
-            *epoch = epoch.or_else(|| self.epochs.get(conversation).copied());
+        if let Some((conversation, epoch)) = frame.owners_epoch_mut() {
+            *epoch = epoch.or_else(|| self.epochs.get(&conversation).copied());
         }
         self.outbox.push(frame, reply);
     }
@@ -287,7 +279,9 @@ impl Connection {
             ServerFrame::Desk { conversations, .. } => {
                 let held = conversations
                     .iter()
-                    .filter(|view| matches!(view.phase, Phase::Assigned | Phase::Paused));
+                    .filter(|view| matches!(view.phase, Phase::Assigned | Phase::Paused))
+                    // In some of the desk's conversations they only take part.
+                    .filter(|view| view.agent.is_some_and(|owner| owner.to_string() == self.subject));
                 self.epochs = held.filter_map(|view| Some((view.conversation, view.epoch?))).collect();
             }
             ServerFrame::Assigned {

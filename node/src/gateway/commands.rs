@@ -21,10 +21,13 @@ pub(super) struct Job {
     pub(super) known: Option<Arc<ConversationView>>,
 }
 
+/// Of what does not exist, or not for the caller.
+const HIDDEN: &str = "unknown_conversation";
+
 impl From<Denied> for Failure {
     fn from(denied: Denied) -> Self {
         let code = match denied {
-            Denied::Hidden => "unknown_conversation",
+            Denied::Hidden => HIDDEN,
             Denied::Forbidden(_) => "forbidden",
             Denied::EpochMissing => "epoch_missing",
         };
@@ -71,6 +74,8 @@ pub(super) async fn carry_out(
             channel,
             attributes,
             message,
+            schedule,
+            callback,
             ..
         } => {
             let Who::Customer(customer) = &identity.who else {
@@ -87,8 +92,8 @@ pub(super) async fn carry_out(
                 attributes,
                 classification,
                 message: message.map(Into::into),
-                schedule: None,
-                callback: None,
+                schedule: schedule.map(Into::into),
+                callback,
             }
         }
         frame if frame.conversation().is_some() => on_conversation(&*backend, identity, frame, job.known).await?,
@@ -133,14 +138,19 @@ async fn on_conversation(
     };
     let (action, given) = needs(&frame);
     permit(identity, action)?;
-    // Fenced by agent and epoch: the state checks both.
-    let fenced = given.is_some() && identity.agent().is_some();
+    // Fenced by agent and epoch, or by the agent's own part: the state checks.
+    let fenced = (given.is_some() || by_own_name(&frame)) && identity.agent().is_some();
     let view = match known {
         _ if fenced => None,
         Some(view) if permit_on(identity, action, &view).is_ok() => Some(view),
         // What the connection knows may be old; a plain agent's acts that lack only an epoch are left to the state.
         _ if matches!(identity.who, Who::Agent { .. }) && by_author(&frame) => {
-            Some(self::view(backend, identity, conversation, Action::Read).await?)
+            match self::view(backend, identity, conversation, Action::Read).await {
+                Ok(view) => Some(view),
+                // Perhaps the repeat of what a participant said before they left.
+                Err(failure) if failure.code == HIDDEN && matches!(frame, ClientFrame::Message { .. }) => None,
+                Err(failure) => return Err(failure),
+            }
         }
         _ => Some(self::view(backend, identity, conversation, action).await?),
     };
@@ -155,7 +165,10 @@ async fn on_conversation(
     Ok(match frame {
         ClientFrame::Message { body, .. } => Command::PostMessage {
             conversation,
-            author: author()?,
+            author: match identity.speaker(given, view.as_deref()) {
+                Ok(participant @ Author::Participant { .. }) => participant,
+                _ => author()?,
+            },
             body: body.into(),
         },
         ClientFrame::Note { body, .. } => Command::PostNote {
@@ -173,11 +186,13 @@ async fn on_conversation(
                 seq,
             }
         }
-        ClientFrame::Close { disposition, .. } => Command::Close {
+        ClientFrame::Close {
+            disposition, resolved, ..
+        } => Command::Close {
             conversation,
             by: author()?,
             disposition,
-            resolved: None,
+            resolved,
         },
         ClientFrame::Reopen { .. } => Command::Reopen {
             conversation,
@@ -225,6 +240,65 @@ async fn on_conversation(
             conversation,
             agent: agent()?,
         },
+        ClientFrame::Invite {
+            agent: invited, role, ..
+        } => Command::Invite {
+            conversation,
+            by: agent()?,
+            epoch: named()?,
+            agent: invited,
+            role,
+        },
+        ClientFrame::Remove { agent: removed, .. } => Command::RemoveParticipant {
+            conversation,
+            by: agent()?,
+            epoch: named()?,
+            agent: removed,
+        },
+        ClientFrame::CompleteTransfer { to, .. } => Command::CompleteTransfer {
+            conversation,
+            by: agent()?,
+            epoch: named()?,
+            to,
+        },
+        ClientFrame::AnswerInvitation { accept, .. } => Command::AnswerInvitation {
+            conversation,
+            agent: agent()?,
+            accept,
+        },
+        ClientFrame::Join { role, .. } => Command::JoinAs {
+            conversation,
+            agent: agent()?,
+            role,
+        },
+        ClientFrame::Leave { .. } => Command::LeaveConversation {
+            conversation,
+            agent: agent()?,
+        },
+        ClientFrame::Whisper { body, .. } => Command::PostWhisper {
+            conversation,
+            agent: agent()?,
+            body: body.into(),
+        },
+        ClientFrame::Schedule { schedule, .. } => Command::Schedule {
+            conversation,
+            by: author()?,
+            schedule: schedule.into(),
+        },
+        ClientFrame::CancelSchedule { .. } => Command::CancelSchedule {
+            conversation,
+            by: author()?,
+        },
+        ClientFrame::Callback { contact, .. } => Command::RequestCallback {
+            conversation,
+            by: author()?,
+            contact,
+        },
+        ClientFrame::Rate { rating, comment, .. } => Command::Rate {
+            conversation,
+            rating,
+            comment,
+        },
         _ => return Err(Failure::new("invalid_frame", "this is no command")),
     })
 }
@@ -245,6 +319,17 @@ fn needs(frame: &ClientFrame) -> (Action, Option<Epoch>) {
         ClientFrame::FinishWrapUp { epoch, .. } => (Action::FinishWrapUp, Some(*epoch)),
         ClientFrame::ExtendWrapUp { epoch, .. } => (Action::ExtendWrapUp, Some(*epoch)),
         ClientFrame::Pull { .. } => (Action::Pull, None),
+        ClientFrame::Invite { epoch, .. } => (Action::Invite, *epoch),
+        ClientFrame::AnswerInvitation { .. } => (Action::AnswerInvitation, None),
+        ClientFrame::Join { .. } => (Action::JoinAs, None),
+        ClientFrame::Leave { .. } => (Action::Leave, None),
+        ClientFrame::Remove { epoch, .. } => (Action::RemoveParticipant, *epoch),
+        ClientFrame::CompleteTransfer { epoch, .. } => (Action::CompleteTransfer, *epoch),
+        ClientFrame::Whisper { .. } => (Action::Whisper, None),
+        ClientFrame::Schedule { epoch, .. } => (Action::Schedule, *epoch),
+        ClientFrame::CancelSchedule { .. } => (Action::CancelSchedule, None),
+        ClientFrame::Callback { .. } => (Action::RequestCallback, None),
+        ClientFrame::Rate { .. } => (Action::Rate, None),
         _ => (Action::Read, None),
     }
 }
@@ -259,5 +344,21 @@ fn by_author(frame: &ClientFrame) -> bool {
             | ClientFrame::Transfer { .. }
             | ClientFrame::Resume { .. }
             | ClientFrame::Reopen { .. }
+            | ClientFrame::Invite { .. }
+            | ClientFrame::Remove { .. }
+            | ClientFrame::CompleteTransfer { .. }
+            | ClientFrame::Schedule { .. }
+            | ClientFrame::CancelSchedule { .. }
+    )
+}
+
+/// R31: acts under the agent's own name, whose part in the conversation the state looks up.
+fn by_own_name(frame: &ClientFrame) -> bool {
+    matches!(
+        frame,
+        ClientFrame::AnswerInvitation { .. }
+            | ClientFrame::Join { .. }
+            | ClientFrame::Leave { .. }
+            | ClientFrame::Whisper { .. }
     )
 }

@@ -51,6 +51,11 @@ pub(super) enum Done {
         round: u64,
         result: Result<PageRead, Failure>,
     },
+    /// Whether an agent may still follow this; `None`: nobody could say.
+    Checked {
+        conversation: ConversationId,
+        view: Option<Box<ConversationView>>,
+    },
     Stream(Result<AgentStream, Failure>),
     /// The customer's open conversations.
     Mine(Result<Vec<ConversationView>, Failure>),
@@ -155,7 +160,10 @@ impl Connection {
                 if let Some(body) = too_long(&frame) {
                     return fail(id, body, out);
                 }
-                if matches!(frame, ClientFrame::Message { .. } | ClientFrame::Note { .. }) {
+                if matches!(
+                    frame,
+                    ClientFrame::Message { .. } | ClientFrame::Note { .. } | ClientFrame::Whisper { .. }
+                ) {
                     metrics::message("in", self.role());
                 }
                 self.commands += 1;
@@ -223,6 +231,7 @@ impl Connection {
                 round,
                 result,
             } => self.read_done(conversation, round, result, out),
+            Done::Checked { conversation, view } => self.checked(conversation, view.as_deref()),
             Done::Stream(result) => self.stream_done(result, out),
             Done::Mine(result) => self.mine_done(result),
             Done::Targets { id, result } => match result {
@@ -349,7 +358,7 @@ pub(super) fn fail(id: u64, failure: Failure, out: &mut Outbound) {
 /// Refused before the log is troubled with it.
 fn too_long(frame: &ClientFrame) -> Option<Failure> {
     let body: &Text = match frame {
-        ClientFrame::Message { body, .. } | ClientFrame::Note { body, .. } => body,
+        ClientFrame::Message { body, .. } | ClientFrame::Note { body, .. } | ClientFrame::Whisper { body, .. } => body,
         ClientFrame::Start {
             message: Some(body), ..
         } => body,

@@ -8,9 +8,13 @@ mod from_client;
 mod from_server;
 mod show;
 
-pub use from_client::{Attribute, BadFrame, ClientFrame, FromClient, Resume, Target, Text, WantedPresence, web_chat};
+pub use from_client::{
+    Attribute, BadFrame, ClientFrame, FromClient, Later, Resume, Target, Text, WantedPresence, web_chat,
+};
 pub use from_server::{Ack, AgentTarget, ErrorFrame, QueueTarget, ServerFrame, Welcome};
-pub use show::{ConversationFrame, EntryContent, EntryFrame, Party, ReadCursor};
+pub use show::{
+    ConversationFrame, EntryContent, EntryFrame, Invited, Participant, Party, ReadCursor, ScheduledFor, Waiting,
+};
 
 /// The only version so far.
 pub const VERSION: u16 = 1;

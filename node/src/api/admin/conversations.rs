@@ -13,7 +13,8 @@ use crate::api::caller::{Administrator, RequestKey};
 use crate::api::conversations::{Wanted, WhyNot, answer_why, page};
 use crate::api::handling::{AssignBody, ChangeBody};
 use crate::api::input::{Asked, At, Given};
-use crate::api::model::conversation::{Conversation, ConversationPage, ReceiptBody, WhyBody};
+use crate::api::model::conversation::{Conversation, ConversationPage, ReceiptBody};
+use crate::api::model::why::WhyBody;
 use crate::api::{ApiState, Reply};
 use crate::query::ConversationFilter;
 
@@ -140,6 +141,8 @@ pub async fn assign(
 pub struct EndBody {
     /// What came of it.
     pub disposition: Option<String>,
+    /// Whether the customer was helped; unless given, whether an agent has answered.
+    pub resolved: Option<bool>,
 }
 
 /// Ends it.
@@ -157,14 +160,14 @@ pub async fn close(
     admin: Administrator,
     At((tenant, conversation)): At<(TenantId, ConversationId)>,
     key: RequestKey,
-    Given(EndBody { disposition }): Given<EndBody>,
+    Given(EndBody { disposition, resolved }): Given<EndBody>,
 ) -> Reply<ReceiptBody> {
     let identity = admin.within(tenant);
     let command = Command::Close {
         conversation,
         by: Author::Supervisor(identity.principal()),
         disposition,
-        resolved: None,
+        resolved,
     };
     state.act(&identity, key, command).await
 }

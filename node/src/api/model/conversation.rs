@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use routing::command::{Body, Explanation, Override, Reader, TransferTarget, Value};
+use routing::command::{Body, Override, Reader, Role, TransferTarget, Value};
 use routing::event::{ConversationView, Phase, Receipt};
-use routing::ids::{AgentId, ConversationId, Epoch, QueueId, Seq};
+use routing::ids::{AgentId, ConversationId, Epoch, Millis, QueueId, Seq};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
 
 use super::QueueRef;
-use crate::access::Identity;
-use crate::query::Why;
+use super::entry::{RoleName, ScheduleBody};
+use super::why::{Decision, WaitingBody};
+use crate::access::{Identity, visible_to_customer};
 
 /// A value of an attribute: a text, a whole number, or a truth value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -209,8 +210,22 @@ pub struct Conversation {
     pub customer_present: bool,
     /// Attributes.
     pub attributes: Attributes,
-    /// Read cursors.
+    /// Read cursors: for customers, theirs and those of who speaks to them.
     pub read: Vec<ReadCursor>,
+    /// Who takes part beside customer and owner; customers are told of those who speak to them.
+    pub participants: Vec<ParticipantBody>,
+    /// Put off until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleBody>,
+    /// Where the customer wants to be called back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callback: Option<String>,
+    /// The customer's rating, 1–5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rating: Option<u8>,
+    /// Where it stands, as long as it waits; only when it is asked for by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<WaitingBody>,
     /// For staff.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub staff: Option<ForStaff>,
@@ -236,6 +251,37 @@ pub struct ForStaff {
     pub explanation: Option<Decision>,
     /// What came of it.
     pub disposition: Option<String>,
+    /// To whom else it is offered.
+    #[schema(value_type = Vec<String>)]
+    pub also_offered: Vec<AgentId>,
+    /// Who is asked in.
+    pub invited: Vec<InvitedBody>,
+    /// The rule that classified it.
+    pub rule: Option<String>,
+    /// Steps of relaxation taken in this queue.
+    pub relaxed: u8,
+}
+
+/// Somebody beside customer and owner (R31).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ParticipantBody {
+    /// Who.
+    #[schema(value_type = String)]
+    pub agent: AgentId,
+    /// As what.
+    pub role: RoleName,
+}
+
+/// Somebody who is asked in (R31).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct InvitedBody {
+    /// Who.
+    #[schema(value_type = String)]
+    pub agent: AgentId,
+    /// As what.
+    pub role: RoleName,
+    /// Until when they may answer.
+    pub deadline_ms: u64,
 }
 
 impl Conversation {
@@ -256,7 +302,20 @@ impl Conversation {
             started_at_ms: view.started_at_ms,
             customer_present: view.customer_present,
             attributes: attributes_out(&view.attributes),
-            read: view.read.iter().map(|(reader, seq)| cursor(*reader, *seq)).collect(),
+            read: cursors(view, staff),
+            participants: view
+                .participants
+                .iter()
+                .filter(|(_, role)| staff || role.for_customer())
+                .map(|&(agent, role)| ParticipantBody {
+                    agent,
+                    role: role.into(),
+                })
+                .collect(),
+            schedule: view.schedule.map(Into::into),
+            callback: view.callback.clone(),
+            rating: view.rating,
+            waiting: None,
             staff: staff.then(|| ForStaff {
                 queue: view.queue,
                 priority: view.priority,
@@ -266,9 +325,32 @@ impl Conversation {
                 last_seq_for_customer: view.last_seq_for_customer,
                 explanation: view.explanation.as_deref().map(Decision::from),
                 disposition: view.disposition.clone(),
+                also_offered: view.also_offered.clone(),
+                invited: view.invited.iter().map(InvitedBody::from).collect(),
+                rule: view.rule.clone(),
+                relaxed: view.relaxed,
             }),
         }
     }
+}
+
+impl From<&(AgentId, Role, Millis)> for InvitedBody {
+    fn from(&(agent, role, deadline_ms): &(AgentId, Role, Millis)) -> Self {
+        Self {
+            agent,
+            role: role.into(),
+            deadline_ms,
+        }
+    }
+}
+
+fn cursors(view: &ConversationView, staff: bool) -> Vec<ReadCursor> {
+    let seen = |reader: &Reader| match reader {
+        Reader::Customer => true,
+        Reader::Agent(agent) => staff || visible_to_customer(*agent, view),
+    };
+    let shown = view.read.iter().filter(|(reader, _)| seen(reader));
+    shown.map(|&(reader, seq)| cursor(reader, seq)).collect()
 }
 
 fn cursor(reader: Reader, seq: Seq) -> ReadCursor {
@@ -286,88 +368,6 @@ pub struct ConversationPage {
     pub conversations: Vec<Conversation>,
     /// Give this as `cursor` to get more; absent: there are no more.
     pub next_cursor: Option<String>,
-}
-
-/// Why a choice was made (R39).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Decision {
-    /// Version of the queue's settings.
-    pub policy_version: u64,
-    /// Agents that were considered.
-    pub considered: u32,
-    /// What removed how many of them.
-    pub removed: Vec<Removed>,
-    /// The best few, best first.
-    pub best: Vec<Candidate>,
-    /// What decided among the best.
-    pub tie_break: String,
-}
-
-/// A predicate and how many agents it removed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Removed {
-    /// `presence`, `skill:billing`, `capacity`, `excluded`, `preference` …
-    pub predicate: String,
-    /// How many.
-    pub agents: u32,
-}
-
-/// An agent who could have it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Candidate {
-    /// Who.
-    #[schema(value_type = String)]
-    pub agent: AgentId,
-    /// Higher is better.
-    pub score: i64,
-}
-
-fn removed_out(removed: &[(String, u32)]) -> Vec<Removed> {
-    let one = |(predicate, agents): &(String, u32)| Removed {
-        predicate: predicate.clone(),
-        agents: *agents,
-    };
-    removed.iter().map(one).collect()
-}
-
-impl From<&Explanation> for Decision {
-    fn from(explanation: &Explanation) -> Self {
-        Self {
-            policy_version: explanation.policy_version,
-            considered: explanation.considered,
-            removed: removed_out(&explanation.removed),
-            best: explanation
-                .best
-                .iter()
-                .map(|&(agent, score)| Candidate { agent, score })
-                .collect(),
-            tie_break: explanation.tie_break.clone(),
-        }
-    }
-}
-
-/// Why it was decided so, or why it still waits (R39).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct WhyBody {
-    /// In a sentence.
-    pub summary: String,
-    /// For a decided conversation: the recorded explanation.
-    pub decided: Option<Decision>,
-    /// For a waiting one: its place in the order of its queue, from 1.
-    pub position: Option<u64>,
-    /// For a waiting one: what removes how many agents; asked about one agent: what stands against them.
-    pub removed: Vec<Removed>,
-}
-
-impl From<Why> for WhyBody {
-    fn from(why: Why) -> Self {
-        Self {
-            decided: why.decided.as_deref().map(Decision::from),
-            position: why.position,
-            removed: removed_out(&why.removed),
-            summary: why.summary,
-        }
-    }
 }
 
 /// R31: where to.

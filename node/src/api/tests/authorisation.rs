@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::rig::{AIKO, QUEUE, Rig, THEIRS, agent, customer, supervisor, token};
+use super::rig::{AIKO, BERT, QUEUE, Rig, THEIRS, agent, customer, supervisor, token};
 use crate::api::openapi;
 use crate::auth::Role;
 
@@ -20,6 +20,16 @@ fn body_for(path: &str, epoch: u64) -> Value {
         "pull" => json!({}),
         "assign" => json!({"agent": AIKO}),
         "offer/decline" => json!({"epoch": epoch, "reason": "busy"}),
+        "invitations" => json!({"epoch": epoch, "agent": BERT, "role": "consult"}),
+        "invitation/accept" | "invitation/decline" | "leave" => json!({}),
+        "join" => json!({"role": "monitor"}),
+        "participants/remove" => json!({"epoch": epoch, "agent": BERT}),
+        "transfer/complete" => json!({"epoch": epoch, "to": BERT}),
+        "whispers" => json!({"body": {"text": "x"}}),
+        "schedule" => json!({"epoch": epoch, "schedule": {"at_ms": 9_000}}),
+        "schedule/cancel" => json!({"epoch": epoch}),
+        "callback" => json!({"contact": "+81 3 1234 5678"}),
+        "rating" => json!({"rating": 5}),
         "wrap-up/extend" => json!({"epoch": epoch, "by_ms": 1}),
         _ => panic!("no body known for {path}; add it"),
     }
@@ -42,7 +52,7 @@ fn operations(conversation: &str, epoch: u64) -> Vec<(String, String, Option<Val
             ));
         }
     }
-    assert!(found.len() >= 19, "{}", found.len());
+    assert!(found.len() >= 31, "{}", found.len());
     found
 }
 

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use routing::command::Reader;
 use routing::event::{AgentItem, AgentItemKind, ConversationView, Entry, Phase, UnassignReason};
 use routing::ids::{ConversationId, Seq};
 use tokio::time::Instant;
 
 use super::{Connection, Done, PageRead, READ_AGAIN, fail};
-use crate::access::Action;
+use crate::access::{Action, role_in, visible_to_customer};
 use crate::error::EngineError;
 use crate::gateway::backend::{Backend, Failure, Guard};
 use crate::gateway::commands::{self, unexpected};
@@ -229,7 +230,17 @@ impl Connection {
                 self.view_changed(view, out);
             }
             Push::Read(conversation, reader, seq) => {
-                if self.conversations.contains_key(&conversation) {
+                let for_customer = self.for_customer();
+                let followed = self.conversations.get(&conversation);
+                // Who is in it unseen is not to be seen reading.
+                let seen = |followed: &Followed| match (for_customer, reader) {
+                    (true, Reader::Agent(agent)) => {
+                        let view = followed.view.as_deref();
+                        view.is_some_and(|view| visible_to_customer(agent, view))
+                    }
+                    _ => true,
+                };
+                if followed.is_some_and(seen) {
                     out.push(&ServerFrame::Read {
                         conversation,
                         reader: reader.into(),
@@ -402,7 +413,11 @@ impl Connection {
                 .map(|view| ConversationFrame::of(view, false))
                 .collect(),
         });
-        let held = |view: &&ConversationView| matches!(view.phase, Phase::Assigned | Phase::Paused | Phase::WrapUp);
+        let me = self.caller.identity.agent();
+        let held = |view: &&ConversationView| {
+            let owned = matches!(view.phase, Phase::Assigned | Phase::Paused | Phase::WrapUp) && view.agent == me;
+            owned || me.is_some_and(|me| role_in(me, view).is_some())
+        };
         let mine: Vec<_> = stream.desk.iter().filter(held).collect();
         let ends_at = Some(Instant::now() + ENDED_KEPT);
         for (conversation, followed) in &mut self.conversations {
@@ -432,11 +447,50 @@ impl Connection {
                         followed.ends_at = ends_at;
                     }
                 }
+                AgentItemKind::Joined { conversation, .. } => self.follow(*conversation, None, true, None),
+                AgentItemKind::Left { conversation, .. } | AgentItemKind::InvitationEnded { conversation, .. } => {
+                    self.check_again(*conversation);
+                }
                 AgentItemKind::Unassigned { conversation, .. } if !self.caller.identity.oversees() => {
                     self.drop_following(*conversation);
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// A part in a followed conversation is over: may they still follow it (because it is theirs now, say)?
+    fn check_again(&mut self, conversation: ConversationId) {
+        if !self.conversations.contains_key(&conversation) {
+            return;
+        }
+        let (backend, tenant) = (Arc::clone(&self.backend), self.caller.identity.tenant);
+        self.jobs.push(Box::pin(async move {
+            let view = match backend.query(tenant, Query::Conversation(conversation)).await {
+                Ok(Answer::Conversation(view)) => view.map(Box::new),
+                _ => None,
+            };
+            Done::Checked { conversation, view }
+        }));
+    }
+
+    pub(super) fn checked(&mut self, conversation: ConversationId, view: Option<&ConversationView>) {
+        let identity = &self.caller.identity;
+        let mine = |view: &ConversationView| {
+            identity
+                .agent()
+                .is_some_and(|me| view.agent == Some(me) || role_in(me, view).is_some())
+        };
+        let ended = |view: &ConversationView| matches!(view.phase, Phase::Closed | Phase::WrapUp);
+        let Some(followed) = self.conversations.get_mut(&conversation) else {
+            return;
+        };
+        match view {
+            Some(view) if mine(view) => {}
+            Some(view) if identity.may_see(view) && !followed.by_assignment => {}
+            // Its last entries may still be on their way.
+            Some(view) if ended(view) => followed.ends_at = Some(Instant::now() + ENDED_KEPT),
+            _ => self.drop_following(conversation),
         }
     }
 

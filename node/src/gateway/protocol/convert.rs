@@ -1,9 +1,9 @@
 //! Between frames and what routing has of the same kind.
 
-use routing::command::{Body, PresenceChange, TransferTarget, Value};
+use routing::command::{Body, PresenceChange, Schedule, ScheduleUntil, TransferTarget, Value};
 use routing::event::{AgentItem, AgentItemKind, Receipt};
 
-use super::{Ack, Attribute, ServerFrame, Target, Text, WantedPresence};
+use super::{Ack, Attribute, Later, ScheduledFor, ServerFrame, Target, Text, WantedPresence};
 
 impl ServerFrame {
     /// An item of an agent's stream.
@@ -183,6 +183,36 @@ impl From<WantedPresence> for PresenceChange {
             WantedPresence::Available => Self::Available,
             WantedPresence::Away { reason } => Self::Away(reason),
             WantedPresence::Draining => Self::Draining,
+        }
+    }
+}
+
+impl From<Later> for Schedule {
+    fn from(later: Later) -> Self {
+        let until = match later.agent {
+            None => ScheduleUntil::At { at_ms: later.at_ms },
+            Some(agent) => ScheduleUntil::AgentReturns {
+                agent,
+                latest_ms: later.at_ms,
+            },
+        };
+        Self {
+            until,
+            keep_age: later.keep_age,
+        }
+    }
+}
+
+impl From<Schedule> for ScheduledFor {
+    fn from(schedule: Schedule) -> Self {
+        let (at_ms, agent) = match schedule.until {
+            ScheduleUntil::At { at_ms } => (at_ms, None),
+            ScheduleUntil::AgentReturns { agent, latest_ms } => (latest_ms, Some(agent)),
+        };
+        Self {
+            at_ms,
+            agent,
+            keep_age: schedule.keep_age,
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use routing::ids::{AgentId, Channel, ConversationId, Epoch, QueueId, Seq};
+use routing::command::Role;
+use routing::ids::{AgentId, Channel, ConversationId, Epoch, Millis, QueueId, Seq};
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
@@ -52,6 +53,12 @@ pub enum ClientFrame {
         attributes: BTreeMap<String, Attribute>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         message: Option<Text>,
+        /// R33: begins to wait later.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        schedule: Option<Later>,
+        /// R33: where the customer can be called back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        callback: Option<String>,
     },
     /// Follows a conversation from after `cursor` on.
     Follow {
@@ -92,6 +99,9 @@ pub enum ClientFrame {
         epoch: Option<Epoch>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         disposition: Option<String>,
+        /// Whether the customer was helped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resolved: Option<bool>,
     },
     Reopen {
         number: u64,
@@ -155,6 +165,81 @@ pub enum ClientFrame {
     Pull {
         number: u64,
         conversation: ConversationId,
+    },
+    /// R31: asks another agent in, to consult or to confer.
+    Invite {
+        number: u64,
+        conversation: ConversationId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<Epoch>,
+        agent: AgentId,
+        role: Role,
+    },
+    /// R31: the invited agent's answer.
+    AnswerInvitation {
+        number: u64,
+        conversation: ConversationId,
+        accept: bool,
+    },
+    /// R31: a supervisor comes in, or changes role.
+    Join {
+        number: u64,
+        conversation: ConversationId,
+        role: Role,
+    },
+    /// R31: a participant goes.
+    Leave {
+        number: u64,
+        conversation: ConversationId,
+    },
+    /// R31: the owner lets a participant go, or takes an invitation back.
+    Remove {
+        number: u64,
+        conversation: ConversationId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<Epoch>,
+        agent: AgentId,
+    },
+    /// R31: a participant becomes the owner (warm transfer).
+    CompleteTransfer {
+        number: u64,
+        conversation: ConversationId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<Epoch>,
+        to: AgentId,
+    },
+    /// R31: to the agents in the conversation; the customer never sees it.
+    Whisper {
+        number: u64,
+        conversation: ConversationId,
+        body: Text,
+    },
+    /// R33: puts it off.
+    Schedule {
+        number: u64,
+        conversation: ConversationId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<Epoch>,
+        schedule: Later,
+    },
+    /// R33: what was put off waits now.
+    CancelSchedule {
+        number: u64,
+        conversation: ConversationId,
+    },
+    /// R33: a waiting customer wants to be called back: keeps the place and need not stay.
+    Callback {
+        number: u64,
+        conversation: ConversationId,
+        contact: String,
+    },
+    /// The customer's rating, 1–5.
+    Rate {
+        number: u64,
+        conversation: ConversationId,
+        rating: u8,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        comment: Option<String>,
     },
     /// Asks for [`ServerFrame::Targets`]: where an agent may transfer to.
     Targets {},
@@ -222,6 +307,20 @@ pub enum WantedPresence {
         reason: String,
     },
     Draining,
+}
+
+/// R33: until `at_ms`, or until `agent` is available again and at the latest until `at_ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Later {
+    /// When, or when at the latest.
+    pub at_ms: Millis,
+    /// Who is waited for, and has it first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentId>,
+    /// Whether it then takes the place of its original age.
+    #[serde(default)]
+    pub keep_age: bool,
 }
 
 /// The channel of the pages.
@@ -320,7 +419,18 @@ impl ClientFrame {
             | Self::Presence { number, .. }
             | Self::FinishWrapUp { number, .. }
             | Self::ExtendWrapUp { number, .. }
-            | Self::Pull { number, .. } => Some(number),
+            | Self::Pull { number, .. }
+            | Self::Invite { number, .. }
+            | Self::AnswerInvitation { number, .. }
+            | Self::Join { number, .. }
+            | Self::Leave { number, .. }
+            | Self::Remove { number, .. }
+            | Self::CompleteTransfer { number, .. }
+            | Self::Whisper { number, .. }
+            | Self::Schedule { number, .. }
+            | Self::CancelSchedule { number, .. }
+            | Self::Callback { number, .. }
+            | Self::Rate { number, .. } => Some(number),
             Self::Hello { .. }
             | Self::Follow { .. }
             | Self::Unfollow { .. }
@@ -328,6 +438,37 @@ impl ClientFrame {
             | Self::Typing { .. }
             | Self::Targets {}
             | Self::Ping {} => None,
+        }
+    }
+
+    /// An owner's act: the conversation, and the epoch under which they act, to be filled in where they name none.
+    pub fn owners_epoch_mut(&mut self) -> Option<(ConversationId, &mut Option<Epoch>)> {
+        match self {
+            Self::Message {
+                conversation, epoch, ..
+            }
+            | Self::Close {
+                conversation, epoch, ..
+            }
+            | Self::Pause {
+                conversation, epoch, ..
+            }
+            | Self::Transfer {
+                conversation, epoch, ..
+            }
+            | Self::Invite {
+                conversation, epoch, ..
+            }
+            | Self::Remove {
+                conversation, epoch, ..
+            }
+            | Self::CompleteTransfer {
+                conversation, epoch, ..
+            }
+            | Self::Schedule {
+                conversation, epoch, ..
+            } => Some((*conversation, epoch)),
+            _ => None,
         }
     }
 
@@ -349,7 +490,18 @@ impl ClientFrame {
             | Self::Decline { conversation, .. }
             | Self::FinishWrapUp { conversation, .. }
             | Self::ExtendWrapUp { conversation, .. }
-            | Self::Pull { conversation, .. } => Some(*conversation),
+            | Self::Pull { conversation, .. }
+            | Self::Invite { conversation, .. }
+            | Self::AnswerInvitation { conversation, .. }
+            | Self::Join { conversation, .. }
+            | Self::Leave { conversation, .. }
+            | Self::Remove { conversation, .. }
+            | Self::CompleteTransfer { conversation, .. }
+            | Self::Whisper { conversation, .. }
+            | Self::Schedule { conversation, .. }
+            | Self::CancelSchedule { conversation, .. }
+            | Self::Callback { conversation, .. }
+            | Self::Rate { conversation, .. } => Some(*conversation),
             Self::Hello { .. }
             | Self::Start { .. }
             | Self::SignIn { .. }

@@ -6,7 +6,7 @@ use routing::ids::{AgentId, Channel, ConversationId, Epoch, Millis, QueueId, Seq
 use routing::view::Presence;
 use serde::{Deserialize, Serialize};
 
-use super::{ConversationFrame, EntryFrame, Party, VERSION};
+use super::{ConversationFrame, EntryFrame, Party, VERSION, Waiting};
 
 /// What a node says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,12 @@ pub enum ServerFrame {
     Entry(EntryFrame),
     /// A followed conversation as it is now.
     Conversation(ConversationFrame),
+    /// R35: where a followed conversation that waits stands; now and then again, as long as it waits.
+    Waiting {
+        conversation: ConversationId,
+        #[serde(flatten)]
+        waiting: Waiting,
+    },
     /// A read cursor moved.
     Read {
         conversation: ConversationId,

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use routing::command::{Author, Body, Principal, Reader, Role, Schedule};
+use routing::command::{Author, Body, Principal, Reader, Role};
 use routing::event::{CloseOutcome, ConversationView, Entry, EntryKind, Phase, UnassignReason};
 use routing::ids::{AgentId, Channel, ConversationId, Epoch, Millis, QueueId, Seq};
 use serde::{Deserialize, Serialize};
 
 use super::{Attribute, Text};
+use crate::access::visible_to_customer;
 
 /// Who wrote, read, typed, joined.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -100,9 +101,7 @@ pub enum EntryContent {
         agent: AgentId,
         as_role: Role,
     },
-    Scheduled {
-        schedule: Schedule,
-    },
+    Scheduled(ScheduledFor),
     CallbackRequested {
         contact: String,
     },
@@ -153,7 +152,7 @@ impl EntryFrame {
                 agent: *agent,
                 as_role: *role,
             },
-            EntryKind::Scheduled { schedule } => EntryContent::Scheduled { schedule: *schedule },
+            EntryKind::Scheduled { schedule } => EntryContent::Scheduled((*schedule).into()),
             EntryKind::CallbackRequested { contact } => EntryContent::CallbackRequested {
                 contact: contact.clone(),
             },
@@ -202,8 +201,20 @@ pub struct ConversationFrame {
     pub last_seq: Seq,
     /// Began.
     pub started_at_ms: Millis,
-    /// Read cursors.
+    /// Read cursors: for customers, theirs and those of who speaks to them.
     pub read: Vec<ReadCursor>,
+    /// Who takes part beside customer and owner; customers are told of those who speak to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub participants: Vec<Participant>,
+    /// R33: put off until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduledFor>,
+    /// R33: where the customer wants to be called back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<String>,
+    /// The customer's rating.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rating: Option<u8>,
     /// Whose. From here on for staff only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<String>,
@@ -225,6 +236,64 @@ pub struct ConversationFrame {
     /// Attributes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Attribute>,
+    /// To whom else it is offered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_offered: Vec<AgentId>,
+    /// Who is asked in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub invited: Vec<Invited>,
+    /// The rule that classified it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Steps of relaxation taken in this queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relaxed: Option<u8>,
+}
+
+/// R31: somebody beside customer and owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Participant {
+    /// Who.
+    pub agent: AgentId,
+    /// As what.
+    pub role: Role,
+}
+
+/// R31: somebody who is asked in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invited {
+    /// Who.
+    pub agent: AgentId,
+    /// As what.
+    pub role: Role,
+    /// Until when they may answer.
+    pub deadline_ms: Millis,
+}
+
+/// R33: until `at_ms`, or until `agent` is available again and at the latest until `at_ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduledFor {
+    /// When, or when at the latest.
+    pub at_ms: Millis,
+    /// Who is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentId>,
+    /// Whether it then takes the place of its original age.
+    #[serde(default)]
+    pub keep_age: bool,
+}
+
+/// R35: where a waiting conversation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Its place in the order of its queue, from 1.
+    pub position: u64,
+    /// Half of those in its place wait no longer than this from now on; absent: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_ms: Option<u64>,
+    /// Nine of ten wait no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p90_ms: Option<u64>,
 }
 
 /// How far somebody has read.
@@ -239,9 +308,14 @@ pub struct ReadCursor {
 impl ConversationFrame {
     /// For a customer or for staff.
     pub fn of(view: &ConversationView, for_customer: bool) -> Self {
+        let known = |agent: AgentId| !for_customer || visible_to_customer(agent, view);
         let read = view
             .read
             .iter()
+            .filter(|(reader, _)| match reader {
+                Reader::Customer => true,
+                Reader::Agent(agent) => known(*agent),
+            })
             .map(|(reader, seq)| ReadCursor {
                 reader: (*reader).into(),
                 seq: *seq,
@@ -255,6 +329,15 @@ impl ConversationFrame {
             last_seq: view.last_seq,
             started_at_ms: view.started_at_ms,
             read,
+            participants: view
+                .participants
+                .iter()
+                .filter(|(_, role)| !for_customer || role.for_customer())
+                .map(|&(agent, role)| Participant { agent, role })
+                .collect(),
+            schedule: view.schedule.map(Into::into),
+            callback: view.callback.clone(),
+            rating: view.rating,
             customer: None,
             queue: None,
             priority: None,
@@ -262,6 +345,10 @@ impl ConversationFrame {
             deadline_ms: None,
             customer_present: None,
             attributes: BTreeMap::new(),
+            also_offered: Vec::new(),
+            invited: Vec::new(),
+            rule: None,
+            relaxed: None,
         };
         if for_customer {
             frame.last_seq = view.last_seq_for_customer;
@@ -285,6 +372,15 @@ impl ConversationFrame {
                 .iter()
                 .map(|(key, value)| (key.clone(), value.clone().into()))
                 .collect();
+            frame.also_offered = view.also_offered.clone();
+            let invited = view.invited.iter().map(|&(agent, role, deadline_ms)| Invited {
+                agent,
+                role,
+                deadline_ms,
+            });
+            frame.invited = invited.collect();
+            frame.rule = view.rule.clone();
+            frame.relaxed = Some(view.relaxed);
         }
         frame
     }

@@ -32,6 +32,8 @@ fn a_frame_survives_the_way_there() {
             ]
             .into(),
             message: Some(Text::plain("hello")),
+            schedule: None,
+            callback: None,
         },
         ClientFrame::Message {
             number: 2,
@@ -68,6 +70,8 @@ fn what_is_left_out_has_a_default() {
         channel: web_chat(),
         attributes: BTreeMap::new(),
         message: None,
+        schedule: None,
+        callback: None,
     };
     assert_eq!(read, FromClient { id: 0, frame: start });
 }

@@ -1,0 +1,149 @@
+//! Later (R33): put off until a time or an agent's return, called back; and what the customer says of it at the end.
+
+use axum::extract::State;
+use routing::command::Command;
+use routing::ids::{ConversationId, Epoch};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::caller::{Caller, RequestKey};
+use super::handling::ActBody;
+use super::input::{At, Given};
+use super::model::conversation::ReceiptBody;
+use super::model::entry::ScheduleBody;
+use super::{ApiState, Reply};
+use crate::access::Action;
+
+/// The routes of this file.
+pub fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(schedule))
+        .routes(routes!(cancel))
+        .routes(routes!(call_back))
+        .routes(routes!(rate))
+}
+
+/// Until when.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutOffBody {
+    /// Needed from agents: the epoch of their assignment.
+    pub epoch: Option<u64>,
+    /// Until when.
+    pub schedule: ScheduleBody,
+}
+
+/// Where.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallbackBody {
+    /// A telephone number, an address: at most 512 bytes.
+    #[schema(example = "+81 3 1234 5678")]
+    pub contact: String,
+}
+
+/// How it was.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RatingBody {
+    /// 1–5, 5 is best.
+    #[schema(minimum = 1, maximum = 5)]
+    pub rating: u8,
+    /// In the customer's words: at most 512 bytes.
+    pub comment: Option<String>,
+}
+
+/// Puts an open conversation off until a time, or until an agent is available again.
+#[utoipa::path(
+    post, path = "/v1/conversations/{conversation}/schedule", tag = "later", request_body = PutOffBody,
+    params(("conversation" = String, Path, description = "`conv_…`")),
+    responses((status = 200, body = ReceiptBody))
+)]
+pub async fn schedule(
+    State(state): State<ApiState>,
+    Caller(identity): Caller,
+    At(conversation): At<ConversationId>,
+    key: RequestKey,
+    Given(body): Given<PutOffBody>,
+) -> Reply<ReceiptBody> {
+    let epoch = body.epoch.map(Epoch);
+    state.gate(&identity, Action::Schedule, conversation, epoch).await?;
+    let command = Command::Schedule {
+        conversation,
+        by: identity.author(epoch)?,
+        schedule: body.schedule.into(),
+    };
+    state.act(&identity, key, command).await
+}
+
+/// What was put off waits now.
+#[utoipa::path(
+    post, path = "/v1/conversations/{conversation}/schedule/cancel", tag = "later", request_body = ActBody,
+    params(("conversation" = String, Path, description = "`conv_…`")),
+    responses((status = 200, body = ReceiptBody))
+)]
+pub async fn cancel(
+    State(state): State<ApiState>,
+    Caller(identity): Caller,
+    At(conversation): At<ConversationId>,
+    key: RequestKey,
+    Given(body): Given<ActBody>,
+) -> Reply<ReceiptBody> {
+    let epoch = body.epoch.map(Epoch);
+    state
+        .gate(&identity, Action::CancelSchedule, conversation, epoch)
+        .await?;
+    let command = Command::CancelSchedule {
+        conversation,
+        by: identity.author(epoch)?,
+    };
+    state.act(&identity, key, command).await
+}
+
+/// A waiting customer wants to be called back: keeps the place, and need not stay. For customers and supervisors.
+#[utoipa::path(
+    post, path = "/v1/conversations/{conversation}/callback", tag = "later", request_body = CallbackBody,
+    params(("conversation" = String, Path, description = "`conv_…`")),
+    responses((status = 200, body = ReceiptBody))
+)]
+pub async fn call_back(
+    State(state): State<ApiState>,
+    Caller(identity): Caller,
+    At(conversation): At<ConversationId>,
+    key: RequestKey,
+    Given(CallbackBody { contact }): Given<CallbackBody>,
+) -> Reply<ReceiptBody> {
+    state
+        .permitted(&identity, Action::RequestCallback, conversation)
+        .await?;
+    let command = Command::RequestCallback {
+        conversation,
+        by: identity.author(None)?,
+        contact,
+    };
+    state.act(&identity, key, command).await
+}
+
+/// The customer says how it was: once, after an agent has answered.
+#[utoipa::path(
+    post, path = "/v1/conversations/{conversation}/rating", tag = "later", request_body = RatingBody,
+    params(("conversation" = String, Path, description = "`conv_…`")),
+    responses((status = 200, body = ReceiptBody))
+)]
+pub async fn rate(
+    State(state): State<ApiState>,
+    Caller(identity): Caller,
+    At(conversation): At<ConversationId>,
+    key: RequestKey,
+    Given(RatingBody { rating, comment }): Given<RatingBody>,
+) -> Reply<ReceiptBody> {
+    state.permitted(&identity, Action::Rate, conversation).await?;
+    let command = Command::Rate {
+        conversation,
+        rating,
+        comment,
+    };
+    state.act(&identity, key, command).await
+}

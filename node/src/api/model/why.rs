@@ -1,0 +1,103 @@
+//! Why it was decided so, why it still waits (R39), and how long it will (R35).
+
+use routing::command::Explanation;
+use routing::ids::AgentId;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::query::Why;
+
+/// Where a waiting conversation stands (R35).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct WaitingBody {
+    /// Its place in the order of its queue, from 1.
+    pub position: u64,
+    /// Half of those in its place wait no longer than this from now on; absent: not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_ms: Option<u64>,
+    /// Nine of ten wait no longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p90_ms: Option<u64>,
+}
+
+/// Why a choice was made (R39).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Decision {
+    /// Version of the queue's settings.
+    pub policy_version: u64,
+    /// Agents that were considered.
+    pub considered: u32,
+    /// What removed how many of them.
+    pub removed: Vec<Removed>,
+    /// The best few, best first.
+    pub best: Vec<Candidate>,
+    /// What decided among the best.
+    pub tie_break: String,
+}
+
+/// A predicate and how many agents it removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Removed {
+    /// `presence`, `skill:billing`, `capacity`, `excluded`, `preference` …
+    pub predicate: String,
+    /// How many.
+    pub agents: u32,
+}
+
+/// An agent who could have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Candidate {
+    /// Who.
+    #[schema(value_type = String)]
+    pub agent: AgentId,
+    /// Higher is better.
+    pub score: i64,
+}
+
+fn removed_out(removed: &[(String, u32)]) -> Vec<Removed> {
+    let one = |(predicate, agents): &(String, u32)| Removed {
+        predicate: predicate.clone(),
+        agents: *agents,
+    };
+    removed.iter().map(one).collect()
+}
+
+impl From<&Explanation> for Decision {
+    fn from(explanation: &Explanation) -> Self {
+        Self {
+            policy_version: explanation.policy_version,
+            considered: explanation.considered,
+            removed: removed_out(&explanation.removed),
+            best: explanation
+                .best
+                .iter()
+                .map(|&(agent, score)| Candidate { agent, score })
+                .collect(),
+            tie_break: explanation.tie_break.clone(),
+        }
+    }
+}
+
+/// Why it was decided so, or why it still waits (R39).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct WhyBody {
+    /// In a sentence.
+    pub summary: String,
+    /// For a decided conversation: the recorded explanation.
+    pub decided: Option<Decision>,
+    /// For a waiting one: its place in the order of its queue, from 1.
+    pub position: Option<u64>,
+    /// For a waiting one: what removes how many agents; asked about one agent: what stands against them.
+    pub removed: Vec<Removed>,
+}
+
+impl From<Why> for WhyBody {
+    fn from(why: Why) -> Self {
+        Self {
+            decided: why.decided.as_deref().map(Decision::from),
+            position: why.position,
+            removed: removed_out(&why.removed),
+            summary: why.summary,
+        }
+    }
+}

@@ -8,6 +8,7 @@ mod report;
 mod status;
 pub(crate) mod tenant;
 mod token;
+mod why;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -53,6 +54,8 @@ enum Command {
     /// Signs tokens for customers and agents
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Says why a conversation went to whom it went, or why it still waits
+    Why(why::WhyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -165,6 +168,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Replay(command) => replay::run(command),
         Command::Report(args) => report::run(&args),
         Command::Token(command) => token::run(command),
+        Command::Why(args) => block_on(why::run(&args))?,
     }
 }
 

@@ -121,7 +121,7 @@ impl Engine {
     pub async fn query(&self, tenant: TenantId, query: Query) -> Result<Answer, EngineError> {
         let shard = self.shard_of(tenant).await?;
         let until = Instant::now() + QUERY_DEADLINE;
-        let for_leader = matches!(query, Query::Why { .. });
+        let for_leader = matches!(query, Query::Why { .. } | Query::Waiting { .. });
         loop {
             let result = if for_leader || self.inner.replicas.state(shard).is_none() {
                 self.ask_leader(tenant, shard, &query).await
@@ -147,6 +147,14 @@ impl Engine {
                     .post(SupervisorMessage::Why(tenant, conversation, agent, reply))
                     .map_err(|_| EngineError::Overloaded { retry_after_ms: 100 })?;
                 answer.await.map_err(|_| EngineError::NoLeader)?
+            }
+            Query::Waiting { conversation } => {
+                let (reply, answer) = oneshot::channel();
+                let supervisor = self.inner.replicas.supervisor(shard).ok_or(EngineError::NoLeader)?;
+                supervisor
+                    .post(SupervisorMessage::Waiting(tenant, conversation, reply))
+                    .map_err(|_| EngineError::Overloaded { retry_after_ms: 100 })?;
+                return Ok(Answer::Waiting(answer.await.map_err(|_| EngineError::NoLeader)?));
             }
             _ => None,
         };

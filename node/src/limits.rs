@@ -46,6 +46,10 @@ pub const READS_IN_FLIGHT_MAX: usize = 4;
 pub const READ_ROOM_BYTES: usize = 512 << 10;
 /// Cursors of conversations that a connection keeps, beside those it follows.
 pub const REMEMBERED_MAX: usize = 1_024;
+/// A connection asks where a waiting conversation stands after a tenth of what it may have to wait, within these bounds (R35).
+pub const WAITING_ASKED_MIN: Duration = Duration::from_secs(5);
+/// See [`WAITING_ASKED_MIN`].
+pub const WAITING_ASKED_MAX: Duration = Duration::from_secs(60);
 
 const _: () = assert!(COMMANDS_IN_FLIGHT_MAX < routing::limits::IDEMPOTENCY_WINDOW);
 const _: () = assert!(READ_PAGE * READS_IN_FLIGHT_MAX < PUSHES_PENDING_MAX);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use routing::command::WaitEstimate;
 use routing::event::{AgentItem, ConversationView, Entry};
 use routing::ids::{AgentId, ConversationId, CustomerId, Millis, QueueId, Seq, SkillName};
 use routing::settings::{AgentSettings, Classification, Policy, QueueSettings, Rule};
@@ -78,6 +79,10 @@ pub enum ConversationFilter {
     Agent(AgentId),
     /// Waiting or offered in a queue.
     Queue(QueueId),
+    /// → [`Answer::Waiting`]; asked of the leader. R35: where a waiting conversation stands.
+    Waiting {
+        conversation: ConversationId,
+    },
 }
 
 /// An answer; its variant goes with that of the question.
@@ -106,6 +111,17 @@ pub enum Answer {
     },
     Report(Vec<ReportLine>),
     ReportLive(Box<LiveReport>),
+    /// `None`: it does not wait.
+    Waiting(Option<WaitingPlace>),
+}
+
+/// R35: where a waiting conversation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingPlace {
+    /// Its place in the order of its queue, from 1.
+    pub position: u64,
+    /// How long it will go on waiting, from now; `None`: too little is known of the queue.
+    pub estimate: Option<WaitEstimate>,
 }
 
 /// An agent, as shown.

@@ -17,6 +17,7 @@ use super::feed::EventBatch;
 use super::mailbox::{Mailbox, Posted};
 use super::supervisor::Reign;
 use crate::limits::DECISIONS_IN_FLIGHT;
+use crate::query::WaitingPlace;
 
 /// Name in metrics.
 pub const ACTOR_TYPE: &str = "queue_manager";
@@ -43,6 +44,8 @@ pub enum QueueManagerMessage {
     Figures,
     /// R39.
     Why(ConversationId, Option<AgentId>, oneshot::Sender<Option<WhyNot>>),
+    /// R35.
+    Waiting(ConversationId, oneshot::Sender<Option<WaitingPlace>>),
 }
 
 /// The actor of one tenant's queue manager.
@@ -228,6 +231,15 @@ impl QueueManager {
     }
 }
 
+/// R35: where a waiting conversation stands.
+fn place(decider: &Decider, conversation: ConversationId) -> Option<WaitingPlace> {
+    let position = decider.explain(conversation, None)?.ahead + 1;
+    Some(WaitingPlace {
+        position,
+        estimate: None,
+    })
+}
+
 impl Actor for QueueManager {
     type Msg = Posted<QueueManagerMessage>;
     type State = Deciding;
@@ -280,6 +292,10 @@ impl Actor for QueueManager {
             QueueManagerMessage::Why(conversation, agent, reply) => {
                 // Who asked may have gone.
                 let _ = reply.send(state.decider.explain(conversation, agent));
+                return Ok(());
+            }
+            QueueManagerMessage::Waiting(conversation, reply) => {
+                let _ = reply.send(place(&state.decider, conversation));
                 return Ok(());
             }
         }

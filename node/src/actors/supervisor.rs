@@ -31,6 +31,7 @@ use super::queue_manager::{QueueManager, QueueManagerMessage};
 use crate::calls::{Followed, ListenCall, ListenReply, Listeners, TypingFrame, WirePushKind};
 use crate::directory::SharedDirectory;
 use crate::limits::LISTENER_SILENCE;
+use crate::query::WaitingPlace;
 use crate::shard_host::SharedState;
 
 /// Name in metrics.
@@ -136,6 +137,8 @@ pub enum SupervisorMessage {
         Option<AgentId>,
         oneshot::Sender<Option<WhyNot>>,
     ),
+    /// R35.
+    Waiting(TenantId, ConversationId, oneshot::Sender<Option<WaitingPlace>>),
     /// Look for silent nodes.
     Tick,
 }
@@ -706,6 +709,12 @@ impl Actor for ShardSupervisor {
                 if let Some(manager) = state.court.as_ref().and_then(|c| c.queue_managers.get(&tenant)) {
                     // A full mailbox drops the reply, and the asker hears of it.
                     let _ = manager.post(QueueManagerMessage::Why(conversation, agent, reply));
+                }
+            }
+            SupervisorMessage::Waiting(tenant, conversation, reply) => {
+                if let Some(manager) = state.court.as_ref().and_then(|c| c.queue_managers.get(&tenant)) {
+                    // A full mailbox drops the reply, and the asker hears of it.
+                    let _ = manager.post(QueueManagerMessage::Waiting(conversation, reply));
                 }
             }
             SupervisorMessage::Tick => self.tick(state),

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use routing::command::Command;
-use routing::event::ConversationView;
+use routing::event::{ConversationView, Phase};
 use routing::ids::{AgentId, Channel, ConversationId, CustomerId, QueueId};
 use routing::limits::CUSTOMER_MAX_BYTES;
 use routing::settings::Classification;
@@ -284,7 +284,7 @@ pub async fn list(
     page(&state, &identity, filter, &wanted).await
 }
 
-/// One conversation.
+/// One conversation; as long as it waits, with its position and how long it will wait.
 #[utoipa::path(
     get, path = "/v1/conversations/{conversation}", tag = "conversations",
     params(("conversation" = String, Path, description = "`conv_…`")),
@@ -295,8 +295,20 @@ pub async fn get(
     Caller(identity): Caller,
     At(conversation): At<ConversationId>,
 ) -> Reply<Conversation> {
-    let view = state.permitted(&identity, Action::Read, conversation).await?;
-    Ok(axum::Json(Conversation::shown(&view, &identity)))
+    shown_whole(&state, &identity, conversation).await
+}
+
+/// One conversation, and where it stands as long as it waits (R35).
+pub async fn shown_whole(state: &ApiState, identity: &Identity, conversation: ConversationId) -> Reply<Conversation> {
+    let view = state.permitted(identity, Action::Read, conversation).await?;
+    let mut shown = Conversation::shown(&view, identity);
+    if view.phase == Phase::Waiting {
+        // Not told of it is better than not told of the conversation.
+        if let Ok(Answer::Waiting(place)) = state.ask(identity.tenant, Query::Waiting { conversation }).await {
+            shown.waiting = place.map(Into::into);
+        }
+    }
+    Ok(axum::Json(shown))
 }
 
 /// Of whom one asks.

@@ -14,7 +14,7 @@ use super::caller::{Caller, RequestKey};
 use super::handling::{Nothing, fenced};
 use super::input::{At, Given};
 use super::model::conversation::{ReceiptBody, TextBody};
-use super::model::entry::RoleName;
+use super::model::entry::ParticipantRole;
 use super::{ApiState, Reply};
 use crate::access::Action;
 
@@ -41,7 +41,7 @@ pub struct InviteBody {
     #[schema(value_type = String)]
     pub agent: AgentId,
     /// `consult` or `conference`.
-    pub role: RoleName,
+    pub role: ParticipantRole,
 }
 
 /// As what.
@@ -49,7 +49,7 @@ pub struct InviteBody {
 #[serde(deny_unknown_fields)]
 pub struct JoinBody {
     /// `monitor`, `whisper` or `barge`.
-    pub role: RoleName,
+    pub role: ParticipantRole,
 }
 
 /// Who goes.

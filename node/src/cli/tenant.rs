@@ -54,9 +54,9 @@ pub(super) struct LoadArgs {
 }
 
 #[derive(Debug, Deserialize)]
-struct TenantRow {
-    id: TenantId,
-    name: String,
+pub(super) struct TenantRow {
+    pub(super) id: TenantId,
+    pub(super) name: String,
     shard: u32,
 }
 
@@ -227,7 +227,7 @@ fn left(file: &TenantFile, existing: &Existing) -> Vec<String> {
     queues.chain(agents.map(|name| format!("agent {name}"))).collect()
 }
 
-async fn tenants(admin: &Admin) -> Result<Vec<TenantRow>, CliError> {
+pub(super) async fn tenants(admin: &Admin) -> Result<Vec<TenantRow>, CliError> {
     let mut answer = admin.call_until_done(Method::GET, "/v1/admin/tenants", None).await?;
     rows(answer["tenants"].take())
 }
@@ -248,7 +248,7 @@ struct Settings {
     name: String,
 }
 
-async fn existing(admin: &Admin, tenant: TenantId) -> Result<Existing, CliError> {
+pub(super) async fn existing(admin: &Admin, tenant: TenantId) -> Result<Existing, CliError> {
     let base = format!("/v1/admin/tenants/{tenant}");
     let mut existing = Existing::default();
     let mut answer = asked(admin, &format!("{base}/queues")).await?;

@@ -96,3 +96,24 @@ fn differing_digests_are_told_only_at_the_same_index() {
         "{words}"
     );
 }
+
+#[test]
+fn why_prints_sentences_or_what_there_is() {
+    let read = |json| serde_json::from_value::<why::Answer>(json).unwrap();
+    let old = serde_json::json!({
+        "summary": "of 3 agents none could take it", "position": 2, "removed": [{"predicate": "skill:billing", "agents": 3}],
+    });
+    let lines = "of 3 agents none could take it\nits position is 2\n  skill:billing: removes 3";
+    assert_eq!(why::render(&read(old), false), lines);
+    let new = serde_json::json!({"summary": "s", "sentences": ["It waits.", "Nobody has billing."], "removed": []});
+    assert_eq!(why::render(&read(new), false), "It waits.\nNobody has billing.");
+    let parsed = Cli::try_parse_from([
+        "kaiwa",
+        "why",
+        "conv_0000000000000000000000000000002a",
+        "--agent",
+        "aiko",
+    ]);
+    assert!(matches!(parsed.unwrap().command, Command::Why(_)));
+    assert!(Cli::try_parse_from(["kaiwa", "why", "42"]).is_err());
+}

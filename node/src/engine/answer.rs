@@ -135,6 +135,8 @@ pub fn answer(
             let tenant = state.tenant(tenant_id).ok_or(EngineError::UnknownTenant)?;
             Ok(Answer::ReportLive(Box::new(reports::live(tenant, state.at_ms()))))
         }
+        // The leader's queue manager knows, and was asked before.
+        Query::Waiting { .. } => Ok(Answer::Waiting(None)),
         Query::Why { conversation, .. } => {
             let view = match with(&|tenant| Answer::Conversation(tenant.conversation(conversation)))? {
                 Answer::Conversation(Some(view)) => Some(view),

@@ -22,9 +22,11 @@ use super::protocol::{Ack, AgentTarget, ClientFrame, ErrorFrame, FromClient, Que
 use crate::access::{Action, permit};
 use crate::limits::{COMMANDS_IN_FLIGHT_MAX, PAGE_MAX};
 use crate::metrics;
-use crate::query::{AgentStream, Answer, Query};
+use crate::query::{AgentStream, Answer, Query, WaitingPlace};
 
+mod desk;
 mod following;
+mod waiting;
 
 /// A lane: commands about one conversation, or (`None`) about none.
 type Lane = Option<ConversationId>;
@@ -55,6 +57,12 @@ pub(super) enum Done {
     Checked {
         conversation: ConversationId,
         view: Option<Box<ConversationView>>,
+    },
+    /// R35: where a followed conversation stands; `None`: it does not wait, or nobody could say.
+    Waiting {
+        conversation: ConversationId,
+        round: u64,
+        place: Option<WaitingPlace>,
     },
     Stream(Result<AgentStream, Failure>),
     /// The customer's open conversations.
@@ -232,6 +240,11 @@ impl Connection {
                 result,
             } => self.read_done(conversation, round, result, out),
             Done::Checked { conversation, view } => self.checked(conversation, view.as_deref()),
+            Done::Waiting {
+                conversation,
+                round,
+                place,
+            } => self.waiting_told(conversation, round, place, out),
             Done::Stream(result) => self.stream_done(result, out),
             Done::Mine(result) => self.mine_done(result),
             Done::Targets { id, result } => match result {

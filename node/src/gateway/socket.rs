@@ -280,6 +280,7 @@ impl Socket {
                     }
                     sweep_at = now + Duration::from_secs(1);
                     connection.forget_ended(false);
+                    connection.ask_waiting();
                     if let Err(ending) = self.check_deadlines(reading, now) {
                         return ending;
                     }

@@ -7,6 +7,7 @@ let connection;
 let current = null; // conversation
 let starting = false;
 const views = new Map();
+const places = new Map(); // conversation → { position, p50_ms?, p90_ms? }
 const refused = []; // messages that were refused: { conversation, text, why }
 let typingUntil = 0;
 let readSent = 0;
@@ -63,6 +64,9 @@ function frame(frame) {
       // A conversation that goes on elsewhere (another tab) is picked up; one that has ended is not.
       if (current === null && frame.phase !== "closed") choose(frame.conversation);
       break;
+    case "waiting":
+      places.set(frame.conversation, frame);
+      break;
     case "read": {
       const view = views.get(frame.conversation);
       if (view) {
@@ -92,6 +96,23 @@ const PHASES = {
   closed: "Ended",
 };
 
+function subtitle(view) {
+  if (view?.phase === "scheduled") return view.schedule ? `Put off until ${clock(view.schedule.at_ms)}` : "Put off";
+  if (view?.phase !== "waiting") return PHASES[view?.phase];
+  const place = places.get(current);
+  const standing = place ? ` You are number ${place.position}${estimate(place)}.` : "";
+  return `${view.callback ? `We will call you back (${view.callback}).` : PHASES.waiting}${standing}`;
+}
+
+function estimate({ p50_ms, p90_ms }) {
+  if (p50_ms === undefined) return "";
+  return p90_ms > p50_ms ? `; ${duration(p50_ms)}, at most ${duration(p90_ms)} or so` : `; ${duration(p50_ms)}`;
+}
+
+function duration(ms) {
+  return ms < 60000 ? "less than a minute" : `about ${Math.round(ms / 60000)} min`;
+}
+
 function show() {
   const view = views.get(current);
   const closed = view?.phase === "closed";
@@ -102,10 +123,15 @@ function show() {
   $("end").hidden = !view || closed;
   $("start-form").querySelector("button").disabled = starting;
   $("start-form").querySelector("button").textContent = starting ? "Starting …" : "Start chat";
-  $("subtitle").textContent = (current && PHASES[view?.phase]) || "\u00a0";
+  $("subtitle").textContent = (current && subtitle(view)) || "\u00a0";
+  $("callback").hidden = view?.phase !== "waiting" || Boolean(view.callback);
+  $("wait-now").hidden = view?.phase !== "scheduled";
   $("typing").textContent = typingUntil > Date.now() ? "The agent is writing …" : "\u00a0";
   if (current === null) return;
   const entries = connection.entriesOf(current);
+  const answered = entries.some(({ content }) => content.kind === "joined");
+  $("rating").hidden = !closed || !answered || Boolean(view.rating);
+  $("thanks").hidden = !closed || !view.rating;
   fill($("entries"), [...entries.map((entry) => shown(entry, view)), ...unsent(entries)]);
   markRead(entries);
 }
@@ -126,6 +152,10 @@ const EVENTS = {
   resumed: () => "The chat goes on",
   closed: () => "The chat has ended",
   reopened: () => "The chat is open again",
+  participant_joined: () => "A colleague has joined",
+  participant_left: () => "The colleague has left",
+  scheduled: ({ at_ms }) => `Put off until ${clock(at_ms)}`,
+  callback_requested: ({ contact }) => `You will be called back (${contact})`,
 };
 
 /** What is on its way, and what was refused. */
@@ -190,6 +220,18 @@ $("start-form").onsubmit = (event) => {
 const tell = (error) => banner(`${error.detail} (${error.code})`);
 $("end").onclick = () => connection.command({ type: "close", conversation: current }).catch(tell);
 $("reopen").onclick = () => connection.command({ type: "reopen", conversation: current }).catch(tell);
+$("wait-now").onclick = () => connection.command({ type: "cancel_schedule", conversation: current }).catch(tell);
+$("callback").onsubmit = (event) => {
+  event.preventDefault();
+  const contact = $("contact").value.trim();
+  if (contact) connection.command({ type: "callback", conversation: current, contact }).catch(tell);
+};
+$("rating").onsubmit = (event) => {
+  event.preventDefault();
+  const rating = Number(event.submitter?.value);
+  const comment = $("comment").value.trim();
+  if (rating) connection.command({ type: "rate", conversation: current, rating, ...(comment ? { comment } : {}) }).catch(tell);
+};
 $("again").onclick = () => {
   connection.forget(current);
   choose(null);

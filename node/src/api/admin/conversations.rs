@@ -8,9 +8,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::access::Action;
 use crate::api::caller::{Administrator, RequestKey};
-use crate::api::conversations::{Wanted, WhyNot, answer_why, page};
+use crate::api::conversations::{Wanted, WhyNot, answer_why, page, shown_whole};
 use crate::api::handling::{AssignBody, ChangeBody};
 use crate::api::input::{Asked, At, Given};
 use crate::api::model::conversation::{Conversation, ConversationPage, ReceiptBody};
@@ -59,9 +58,7 @@ pub async fn get(
     admin: Administrator,
     At((tenant, conversation)): At<(TenantId, ConversationId)>,
 ) -> Reply<Conversation> {
-    let identity = admin.within(tenant);
-    let view = state.permitted(&identity, Action::Read, conversation).await?;
-    Ok(axum::Json(Conversation::shown(&view, &identity)))
+    shown_whole(&state, &admin.within(tenant), conversation).await
 }
 
 /// Why it went to whom it went, or why it still waits (R39).

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
 
 use super::QueueRef;
-use super::entry::{RoleName, ScheduleBody};
+use super::entry::{ParticipantRole, ScheduleBody};
 use super::why::{Decision, WaitingBody};
 use crate::access::{Identity, visible_to_customer};
 
@@ -269,7 +269,7 @@ pub struct ParticipantBody {
     #[schema(value_type = String)]
     pub agent: AgentId,
     /// As what.
-    pub role: RoleName,
+    pub role: ParticipantRole,
 }
 
 /// Somebody who is asked in (R31).
@@ -279,7 +279,7 @@ pub struct InvitedBody {
     #[schema(value_type = String)]
     pub agent: AgentId,
     /// As what.
-    pub role: RoleName,
+    pub role: ParticipantRole,
     /// Until when they may answer.
     pub deadline_ms: u64,
 }

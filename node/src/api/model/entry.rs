@@ -86,7 +86,7 @@ pub enum Kind {
         #[schema(value_type = String)]
         agent: AgentId,
         /// As what.
-        role: RoleName,
+        role: ParticipantRole,
     },
     /// They went.
     ParticipantLeft {
@@ -94,7 +94,7 @@ pub enum Kind {
         #[schema(value_type = String)]
         agent: AgentId,
         /// What they were.
-        role: RoleName,
+        role: ParticipantRole,
     },
     /// Put off until later.
     Scheduled {
@@ -118,7 +118,7 @@ pub enum Kind {
 /// What somebody beside customer and owner may do (R31).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RoleName {
+pub enum ParticipantRole {
     /// Reads all, writes to agents only; an agent.
     Consult,
     /// Reads all, writes to everybody; an agent.
@@ -131,7 +131,7 @@ pub enum RoleName {
     Barge,
 }
 
-impl From<Role> for RoleName {
+impl From<Role> for ParticipantRole {
     fn from(role: Role) -> Self {
         match role {
             Role::Consult => Self::Consult,
@@ -143,14 +143,14 @@ impl From<Role> for RoleName {
     }
 }
 
-impl From<RoleName> for Role {
-    fn from(role: RoleName) -> Self {
+impl From<ParticipantRole> for Role {
+    fn from(role: ParticipantRole) -> Self {
         match role {
-            RoleName::Consult => Self::Consult,
-            RoleName::Conference => Self::Conference,
-            RoleName::Monitor => Self::Monitor,
-            RoleName::Whisper => Self::Whisper,
-            RoleName::Barge => Self::Barge,
+            ParticipantRole::Consult => Self::Consult,
+            ParticipantRole::Conference => Self::Conference,
+            ParticipantRole::Monitor => Self::Monitor,
+            ParticipantRole::Whisper => Self::Whisper,
+            ParticipantRole::Barge => Self::Barge,
         }
     }
 }

@@ -5,7 +5,7 @@ use routing::ids::AgentId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::query::Why;
+use crate::query::{WaitingPlace, Why};
 
 /// Where a waiting conversation stands (R35).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -18,6 +18,16 @@ pub struct WaitingBody {
     /// Nine of ten wait no longer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p90_ms: Option<u64>,
+}
+
+impl From<WaitingPlace> for WaitingBody {
+    fn from(place: WaitingPlace) -> Self {
+        Self {
+            position: place.position,
+            p50_ms: place.estimate.map(|estimate| estimate.p50_ms),
+            p90_ms: place.estimate.map(|estimate| estimate.p90_ms),
+        }
+    }
 }
 
 /// Why a choice was made (R39).

@@ -13,7 +13,7 @@ use cluster::state_machine::ShardId;
 use cluster::status::{ClusterId, ClusterStatus};
 use cluster::transport::{NodeId, PeerAddress};
 use parking_lot::Mutex;
-use routing::command::{Command, Envelope, Explanation, IdempotencyKey};
+use routing::command::{Command, Envelope, Explanation, IdempotencyKey, WaitEstimate};
 use routing::event::{Entry, Event, Receipt};
 use routing::ids::{AgentId, Channel, ConversationId, Epoch, QueueId, TenantId};
 use routing::settings::{AgentSettings, Capacity, ChannelCapacity, Classification, QueueSettings};
@@ -27,7 +27,7 @@ use crate::auth::{AdminKeys, AuthError, Grant, Role, SigningKey, Verified, Verif
 use crate::config::{AdminKey, AuthSettings};
 use crate::directory::{DirectoryState, KeyAlgorithm, TenantKey, TenantPlace};
 use crate::error::EngineError;
-use crate::query::{AgentRecord, AgentStream, Answer, ConversationFilter, Query, QueueRecord, Why};
+use crate::query::{AgentRecord, AgentStream, Answer, ConversationFilter, Query, QueueRecord, WaitingPlace, Why};
 
 pub const OURS: TenantId = TenantId(1);
 pub const THEIRS: TenantId = TenantId(2);
@@ -191,6 +191,13 @@ fn answer(tenant: &Tenant, entries: &[Entry], query: Query) -> Answer {
             policy: Box::default(),
             agents: tenant.agents().map(|view| (view.agent, view.settings)).collect(),
         },
+        Query::Waiting { .. } => Answer::Waiting(Some(WaitingPlace {
+            position: 3,
+            estimate: Some(WaitEstimate {
+                p50_ms: 40_000,
+                p90_ms: 90_000,
+            }),
+        })),
         Query::Why { .. } => Answer::Why(Why {
             position: Some(1),
             removed: vec![("presence".to_owned(), 2)],

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use routing::command::Reader;
-use routing::event::{AgentItem, AgentItemKind, ConversationView, Entry, Phase, UnassignReason};
+use routing::event::{ConversationView, Entry, Phase};
 use routing::ids::{ConversationId, Seq};
 use tokio::time::Instant;
 
+use super::waiting::WaitingTold;
 use super::{Connection, Done, PageRead, READ_AGAIN, fail};
-use crate::access::{Action, role_in, visible_to_customer};
+use crate::access::{Action, visible_to_customer};
 use crate::error::EngineError;
 use crate::gateway::backend::{Backend, Failure, Guard};
 use crate::gateway::commands::{self, unexpected};
@@ -20,10 +21,10 @@ use crate::gateway::outbound::Outbound;
 use crate::gateway::protocol::{Ack, ConversationFrame, EntryContent, EntryFrame, Party, Resume, ServerFrame};
 use crate::limits::{FOLLOWED_MAX, PAGE_MAX, READ_PAGE, READS_IN_FLIGHT_MAX, REMEMBERED_MAX};
 use crate::metrics;
-use crate::query::{AgentStream, Answer, ConversationFilter, Query};
+use crate::query::{Answer, ConversationFilter, Query};
 
 /// How long an agent goes on following a conversation that has ended: its last entries may come after the word of its end.
-const ENDED_KEPT: Duration = Duration::from_secs(10);
+pub(super) const ENDED_KEPT: Duration = Duration::from_secs(10);
 
 pub(super) struct Followed {
     cursor: EntryCursor,
@@ -31,17 +32,18 @@ pub(super) struct Followed {
     pub(super) view: Option<Arc<ConversationView>>,
     view_wanted: bool,
     /// Because it is assigned to the agent, not because they asked.
-    by_assignment: bool,
-    ends_at: Option<Instant>,
+    pub(super) by_assignment: bool,
+    pub(super) ends_at: Option<Instant>,
     queued: bool,
     /// A view came by push since the last read of it began: that one counts, the read's may be older.
     view_pushed: bool,
-    round: u64,
+    pub(super) round: u64,
+    pub(super) waiting: WaitingTold,
     _guard: Guard,
 }
 
 pub(super) struct AgentFollowed {
-    cursor: AgentCursor,
+    pub(super) cursor: AgentCursor,
     _guard: Guard,
 }
 
@@ -176,6 +178,7 @@ impl Connection {
             queued: true,
             view_pushed: false,
             round: self.rounds,
+            waiting: WaitingTold::default(),
             _guard: guard,
         };
         self.conversations.insert(conversation, followed);
@@ -186,7 +189,7 @@ impl Connection {
         self.drop_following(conversation);
     }
 
-    fn drop_following(&mut self, conversation: ConversationId) {
+    pub(super) fn drop_following(&mut self, conversation: ConversationId) {
         if let Some(followed) = self.conversations.remove(&conversation) {
             if self.remembered.len() >= REMEMBERED_MAX
                 && let Some(any) = self.remembered.keys().next().copied()
@@ -384,123 +387,22 @@ impl Connection {
         self.want_read(conversation);
     }
 
-    pub(super) fn stream_done(&mut self, result: Result<AgentStream, Failure>, out: &mut Outbound) {
-        let Some(agent) = &mut self.agent else { return };
-        let stream = match result {
-            Ok(stream) => stream,
-            Err(failure) => {
-                tracing::debug!(code = %failure.code, "an agent's stream could not be read; trying again");
-                agent.cursor.read_failed();
-                return;
-            }
-        };
-        let read = agent.cursor.read(&stream.items, stream.gap, stream.agent_seq);
-        self.send_items(&read.items, out);
-        if read.desk {
-            self.desk(&stream, out);
-        }
-        self.send_items(&read.later, out);
-    }
-
-    fn desk(&mut self, stream: &AgentStream, out: &mut Outbound) {
-        out.push(&ServerFrame::Desk {
-            agent_seq: stream.agent_seq,
-            at_ms: self.backend.now_ms(),
-            presence: stream.presence.clone(),
-            conversations: stream
-                .desk
-                .iter()
-                .map(|view| ConversationFrame::of(view, false))
-                .collect(),
-        });
-        let me = self.caller.identity.agent();
-        let held = |view: &&ConversationView| {
-            let owned = matches!(view.phase, Phase::Assigned | Phase::Paused | Phase::WrapUp) && view.agent == me;
-            owned || me.is_some_and(|me| role_in(me, view).is_some())
-        };
-        let mine: Vec<_> = stream.desk.iter().filter(held).collect();
-        let ends_at = Some(Instant::now() + ENDED_KEPT);
-        for (conversation, followed) in &mut self.conversations {
-            if followed.by_assignment && !mine.iter().any(|view| view.conversation == *conversation) {
-                followed.ends_at = followed.ends_at.or(ends_at);
-            }
-        }
-        for view in mine {
-            self.follow(view.conversation, None, true, Some(Arc::new(view.clone())));
-        }
-    }
-
-    fn send_items(&mut self, items: &[Arc<AgentItem>], out: &mut Outbound) {
-        for item in items {
-            out.push(&ServerFrame::of_item(item));
-            let ends_at = Some(Instant::now() + ENDED_KEPT);
-            match &item.kind {
-                AgentItemKind::Assigned { conversation, .. } => self.follow(*conversation, None, true, None),
-                AgentItemKind::WrapUp { conversation, .. } => self.follow(*conversation, None, true, None),
-                AgentItemKind::Unassigned {
-                    conversation,
-                    reason: UnassignReason::Closed,
-                    ..
-                }
-                | AgentItemKind::WrapUpEnded { conversation, .. } => {
-                    if let Some(followed) = self.conversations.get_mut(conversation).filter(|f| f.by_assignment) {
-                        followed.ends_at = ends_at;
-                    }
-                }
-                AgentItemKind::Joined { conversation, .. } => self.follow(*conversation, None, true, None),
-                AgentItemKind::Left { conversation, .. } | AgentItemKind::InvitationEnded { conversation, .. } => {
-                    self.check_again(*conversation);
-                }
-                AgentItemKind::Unassigned { conversation, .. } if !self.caller.identity.oversees() => {
-                    self.drop_following(*conversation);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// A part in a followed conversation is over: may they still follow it (because it is theirs now, say)?
-    fn check_again(&mut self, conversation: ConversationId) {
-        if !self.conversations.contains_key(&conversation) {
-            return;
-        }
-        let (backend, tenant) = (Arc::clone(&self.backend), self.caller.identity.tenant);
-        self.jobs.push(Box::pin(async move {
-            let view = match backend.query(tenant, Query::Conversation(conversation)).await {
-                Ok(Answer::Conversation(view)) => view.map(Box::new),
-                _ => None,
-            };
-            Done::Checked { conversation, view }
-        }));
-    }
-
-    pub(super) fn checked(&mut self, conversation: ConversationId, view: Option<&ConversationView>) {
-        let identity = &self.caller.identity;
-        let mine = |view: &ConversationView| {
-            identity
-                .agent()
-                .is_some_and(|me| view.agent == Some(me) || role_in(me, view).is_some())
-        };
-        let ended = |view: &ConversationView| matches!(view.phase, Phase::Closed | Phase::WrapUp);
-        let Some(followed) = self.conversations.get_mut(&conversation) else {
-            return;
-        };
-        match view {
-            Some(view) if mine(view) => {}
-            Some(view) if identity.may_see(view) && !followed.by_assignment => {}
-            // Its last entries may still be on their way.
-            Some(view) if ended(view) => followed.ends_at = Some(Instant::now() + ENDED_KEPT),
-            _ => self.drop_following(conversation),
-        }
-    }
-
     fn view_changed(&mut self, view: Arc<ConversationView>, out: &mut Outbound) {
         let for_customer = self.for_customer();
         let Some(followed) = self.conversations.get_mut(&view.conversation) else {
             return;
         };
         out.push(&ServerFrame::Conversation(ConversationFrame::of(&view, for_customer)));
+        let begins = view.phase == Phase::Waiting
+            && followed
+                .view
+                .as_ref()
+                .is_none_or(|before| before.phase != Phase::Waiting);
         followed.view = Some(view);
+        if begins {
+            followed.waiting = WaitingTold::default();
+            self.ask_waiting();
+        }
     }
 
     fn send_entries(&mut self, frames: Vec<EntryFrame>, out: &mut Outbound) {

@@ -3,7 +3,8 @@
 use routing::command::{Body, PresenceChange, Schedule, ScheduleUntil, TransferTarget, Value};
 use routing::event::{AgentItem, AgentItemKind, Receipt};
 
-use super::{Ack, Attribute, Later, ScheduledFor, ServerFrame, Target, Text, WantedPresence};
+use super::{Ack, Attribute, Later, ScheduledFor, ServerFrame, Target, Text, Waiting, WantedPresence};
+use crate::query::WaitingPlace;
 
 impl ServerFrame {
     /// An item of an agent's stream.
@@ -213,6 +214,16 @@ impl From<Schedule> for ScheduledFor {
             at_ms,
             agent,
             keep_age: schedule.keep_age,
+        }
+    }
+}
+
+impl From<WaitingPlace> for Waiting {
+    fn from(place: WaitingPlace) -> Self {
+        Self {
+            position: place.position,
+            p50_ms: place.estimate.map(|estimate| estimate.p50_ms),
+            p90_ms: place.estimate.map(|estimate| estimate.p90_ms),
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::error::EngineError;
 use crate::gateway::backend::{Backend, Caller, Failure, Guard};
 use crate::gateway::hub::{ListenAs, Push};
 use crate::gateway::{GatewaySettings, router};
-use crate::query::{AgentStream, Answer, ConversationFilter, Query, QueueRecord};
+use crate::query::{AgentStream, Answer, ConversationFilter, Query, QueueRecord, WaitingPlace};
 
 pub const TENANT: TenantId = TenantId(7);
 pub const QUEUE: QueueId = QueueId(1);
@@ -248,6 +248,12 @@ impl World {
                     })
                     .collect(),
             ),
+            Query::Waiting { conversation } => {
+                Answer::Waiting(inner.manager.explain(conversation, None).map(|why| WaitingPlace {
+                    position: why.ahead + 1,
+                    estimate: None,
+                }))
+            }
             Query::Agents { .. } => Answer::Agents(Vec::new()),
             other => panic!("the gateway does not ask {other:?}"),
         }

@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use routing::command::{Author, IdempotencyKey, Principal, Reader, Role};
+use routing::command::{Author, IdempotencyKey, Principal, Reader, Role, Schedule, ScheduleUntil};
 use routing::event::{ConversationView, Entry, Phase};
 use routing::ids::{AgentId, CustomerId, Epoch, Seq, TenantId};
 use routing::settings::AgentSettings;
@@ -250,6 +250,7 @@ impl Identity {
                     || view.also_offered.contains(agent)
                     || role_in(*agent, view).is_some()
                     || view.invited.iter().any(|(invited, _, _)| invited == agent)
+                    || view.schedule.is_some_and(|schedule| waits_for(*agent, &schedule))
                     || (matches!(view.phase, Phase::Waiting | Phase::Scheduled)
                         && view.queue.is_some_and(|queue| settings.queues.contains_key(&queue)))
             }
@@ -261,6 +262,10 @@ impl Identity {
 /// Offered, assigned, paused with, or wrapped up by.
 fn owns(agent: AgentId, view: &ConversationView) -> bool {
     view.agent == Some(agent)
+}
+
+fn waits_for(agent: AgentId, schedule: &Schedule) -> bool {
+    matches!(schedule.until, ScheduleUntil::AgentReturns { agent: whom, .. } if whom == agent)
 }
 
 /// R31: as what they take part beside customer and owner.
@@ -303,6 +308,15 @@ pub fn permit(identity: &Identity, action: Action) -> Result<(), Denied> {
         (Who::Agent { .. } | Who::Supervisor { .. }, _) => Ok(()),
         (Who::Admin(_), Override | AssignByHand | Why | Close) => Ok(()),
         (Who::Admin(_), _) => Err(Denied::Forbidden("an API key takes no part in conversations")),
+    }
+}
+
+/// R33: may they put a conversation off so? A place in the queue is not the customer's to reserve: who wants to keep theirs asks
+/// to be called back.
+pub fn permit_keep_age(identity: &Identity, keep_age: bool) -> Result<(), Denied> {
+    match identity.customer() {
+        Some(_) if keep_age => Err(Denied::Forbidden("keep_age is for staff to say")),
+        _ => Ok(()),
     }
 }
 

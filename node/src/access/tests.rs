@@ -253,3 +253,10 @@ fn an_agent_acts_under_an_epoch() {
         agent(1, &[]).is_fenced(None) && !supervisor().is_fenced(None) && !customer("ann").is_fenced(Some(Epoch(1)))
     );
 }
+
+#[test]
+fn a_customer_reserves_no_place() {
+    assert!(permit_keep_age(&customer("ann"), true).is_err());
+    assert_eq!(permit_keep_age(&customer("ann"), false), Ok(()));
+    assert_eq!(permit_keep_age(&agent(1, &[]), true), Ok(()));
+}

@@ -21,7 +21,7 @@ use super::model::settings::RequirementBody;
 use super::model::why::WhyBody;
 use super::problem::Problem;
 use super::{ApiState, Reply};
-use crate::access::{Action, Identity, Who};
+use crate::access::{self, Action, Identity, Who};
 use crate::limits::PAGE_MAX;
 use crate::query::{Answer, ConversationFilter, Query};
 use crate::rules::{ClassifyError, Situation, Wishes};
@@ -91,6 +91,8 @@ pub async fn start(
         only_staff(body.priority.is_some(), "/priority")?;
         only_staff(!body.queues.is_empty(), "/queues")?;
     }
+    let keeps = body.schedule.is_some_and(|schedule| schedule.keep_age);
+    access::permit_keep_age(&identity, keeps).map_err(|denied| Problem::from(denied).at("/schedule/keep_age"))?;
     let (channel, attributes) = (Channel(body.channel), attributes_in(body.attributes));
     let situation = Situation {
         attributes: &attributes,

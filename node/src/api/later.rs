@@ -9,12 +9,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::caller::{Caller, RequestKey};
-use super::handling::ActBody;
+use super::handling::Nothing;
 use super::input::{At, Given};
 use super::model::conversation::ReceiptBody;
 use super::model::entry::ScheduleBody;
 use super::{ApiState, Reply};
-use crate::access::Action;
+use crate::access::{self, Action};
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<ApiState> {
@@ -70,6 +70,7 @@ pub async fn schedule(
 ) -> Reply<ReceiptBody> {
     let epoch = body.epoch.map(Epoch);
     state.gate(&identity, Action::Schedule, conversation, epoch).await?;
+    access::permit_keep_age(&identity, body.schedule.keep_age)?;
     let command = Command::Schedule {
         conversation,
         by: identity.author(epoch)?,
@@ -78,9 +79,9 @@ pub async fn schedule(
     state.act(&identity, key, command).await
 }
 
-/// What was put off waits now.
+/// What was put off waits now. For its customer, the agent who had it last or is waited for, and supervisors.
 #[utoipa::path(
-    post, path = "/v1/conversations/{conversation}/schedule/cancel", tag = "later", request_body = ActBody,
+    post, path = "/v1/conversations/{conversation}/schedule/cancel", tag = "later", request_body = Nothing,
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
@@ -89,15 +90,15 @@ pub async fn cancel(
     Caller(identity): Caller,
     At(conversation): At<ConversationId>,
     key: RequestKey,
-    Given(body): Given<ActBody>,
+    Given(Nothing {}): Given<Nothing>,
 ) -> Reply<ReceiptBody> {
-    let epoch = body.epoch.map(Epoch);
     state
-        .gate(&identity, Action::CancelSchedule, conversation, epoch)
+        .gate(&identity, Action::CancelSchedule, conversation, None)
         .await?;
     let command = Command::CancelSchedule {
         conversation,
-        by: identity.author(epoch)?,
+        // An agent who has no part in it any more: the state knows whether they had it last.
+        by: identity.speaker(None, None)?,
     };
     state.act(&identity, key, command).await
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod authorisation;
 mod bad_input;
+mod company;
 mod document;
 mod life;
 mod rig;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::backend::{Backend, Caller, Failure};
 use super::protocol::ClientFrame;
-use crate::access::{Action, Denied, Identity, Who, permit, permit_on};
+use crate::access::{Action, Denied, Identity, Who, permit, permit_keep_age, permit_on};
 use crate::query::{Answer, Query};
 
 /// A client's command, with what its connection knows already.
@@ -81,6 +81,7 @@ pub(super) async fn carry_out(
             let Who::Customer(customer) = &identity.who else {
                 return Err(Failure::new("forbidden", "conversations are started by customers"));
             };
+            permit_keep_age(identity, schedule.is_some_and(|schedule| schedule.keep_age))?;
             let attributes: BTreeMap<String, Value> = attributes.into_iter().map(|(k, v)| (k, v.into())).collect();
             let classification = backend
                 .classify(identity.tenant, customer, &channel, &attributes)
@@ -280,14 +281,17 @@ async fn on_conversation(
             agent: agent()?,
             body: body.into(),
         },
-        ClientFrame::Schedule { schedule, .. } => Command::Schedule {
-            conversation,
-            by: author()?,
-            schedule: schedule.into(),
-        },
+        ClientFrame::Schedule { schedule, .. } => {
+            permit_keep_age(identity, schedule.keep_age)?;
+            Command::Schedule {
+                conversation,
+                by: author()?,
+                schedule: schedule.into(),
+            }
+        }
         ClientFrame::CancelSchedule { .. } => Command::CancelSchedule {
             conversation,
-            by: author()?,
+            by: identity.speaker(None, None)?,
         },
         ClientFrame::Callback { contact, .. } => Command::RequestCallback {
             conversation,
@@ -348,11 +352,10 @@ fn by_author(frame: &ClientFrame) -> bool {
             | ClientFrame::Remove { .. }
             | ClientFrame::CompleteTransfer { .. }
             | ClientFrame::Schedule { .. }
-            | ClientFrame::CancelSchedule { .. }
     )
 }
 
-/// R31: acts under the agent's own name, whose part in the conversation the state looks up.
+/// R31, R33: acts under the agent's own name, whose part in the conversation the state looks up.
 fn by_own_name(frame: &ClientFrame) -> bool {
     matches!(
         frame,
@@ -360,5 +363,6 @@ fn by_own_name(frame: &ClientFrame) -> bool {
             | ClientFrame::Join { .. }
             | ClientFrame::Leave { .. }
             | ClientFrame::Whisper { .. }
+            | ClientFrame::CancelSchedule { .. }
     )
 }

@@ -1,5 +1,6 @@
 //! Sockets, from outside: real WebSockets on loopback, with the real state behind them.
 
+mod company;
 mod sockets;
 mod talk;
 mod world;

@@ -342,6 +342,7 @@ function showTalk() {
     monitor: supervises && known.role !== "monitor",
     "whisper-in": supervises && known.role !== "whisper",
     barge: supervises && known.role !== "barge",
+    "begin-now": known.phase === "scheduled",
     leave: guest,
     whisper: whispers && (guest || known.participants.length > 0),
     note: whispers,
@@ -363,7 +364,8 @@ const ROLES = { consult: "advise", conference: "take part", monitor: "monitor", 
 
 /** The owner may all that a role may. */
 function may(known, roles) {
-  return known.role === undefined ? known.phase === "assigned" || roles === WHISPERS : roles.includes(known.role);
+  if (known.role !== undefined) return roles.includes(known.role);
+  return known.phase === "assigned" || (roles === WHISPERS && ["paused", "wrap_up"].includes(known.phase));
 }
 
 function showParticipants(known) {
@@ -539,6 +541,7 @@ for (const [id, role] of [["consult", "consult"], ["confer", "conference"]]) {
 for (const [id, role] of [["monitor", "monitor"], ["whisper-in", "whisper"], ["barge", "barge"]]) {
   $(id).onclick = () => command({ type: "join", conversation: chosen, role });
 }
+$("begin-now").onclick = () => command({ type: "cancel_schedule", conversation: chosen });
 $("leave").onclick = () => command({ type: "leave", conversation: chosen });
 $("schedule").onclick = () => {
   const chosenTime = $("later").value;

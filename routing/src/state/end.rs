@@ -391,13 +391,49 @@ pub(crate) fn archive(d: &mut Draft<'_>, id: ConversationId) -> Result<Receipt, 
     Ok(d.receipt_for(id))
 }
 
-/// CSAT.
+/// CSAT: the customer's word, once and for good, on whoever answered last.
 pub(crate) fn rate(
     d: &mut Draft<'_>,
     id: ConversationId,
     rating: u8,
     comment: Option<&str>,
 ) -> Result<Receipt, Rejection> {
-    let _ = (d, id, rating, comment);
-    Err(valid::invalid("command", "not built yet"))
+    if !(1..=limits::RATING_MAX).contains(&rating) {
+        let why = format!("{rating} is none; a rating is 1 to {}", limits::RATING_MAX);
+        return Err(valid::invalid("rating", why));
+    }
+    if let Some(comment) = comment {
+        valid::at_most("length of the comment", comment.len(), limits::REMARK_MAX_BYTES)?;
+    }
+    let row = d.conversation(id)?;
+    if !(row.answered || row.replied) {
+        return Err(Rejection::WrongState {
+            is: row.stage.word().to_owned(),
+            needs: "answered by an agent".to_owned(),
+        });
+    }
+    if row.rare.as_ref().is_some_and(|rare| rare.rating.is_some()) {
+        return Err(Rejection::AlreadyExists {
+            what: "a rating of this conversation".to_owned(),
+        });
+    }
+    let (queue, agent) = (row.queue, row.stage.agent().or(row.last_agent));
+    d.conversation_mut(id)?.rare_mut().rating = Some(rating);
+    let seq = d.entry(
+        id,
+        EntryKind::Rated {
+            rating,
+            comment: comment.map(str::to_owned),
+        },
+    )?;
+    d.tell(Event::Rated {
+        conversation: id,
+        queue,
+        agent,
+        rating,
+    });
+    Ok(Receipt {
+        seq: Some(seq),
+        ..d.receipt_for(id)
+    })
 }

@@ -165,7 +165,7 @@ pub struct ScheduleBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub agent: Option<AgentId>,
-    /// Whether it then takes the place of its original age.
+    /// For staff to say: whether it then takes the place of its original age.
     #[serde(default)]
     pub keep_age: bool,
 }

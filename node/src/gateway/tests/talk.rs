@@ -16,7 +16,7 @@ use crate::gateway::protocol::{EntryContent, Party, ServerFrame};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits for the first event that `pick` takes.
-async fn until<T>(events: &mut ClientEvents, mut pick: impl FnMut(&ClientEvent) -> Option<T>) -> T {
+pub async fn until<T>(events: &mut ClientEvents, mut pick: impl FnMut(&ClientEvent) -> Option<T>) -> T {
     let mut seen = Vec::new();
     let found = timeout(PATIENCE, async {
         loop {
@@ -32,7 +32,7 @@ async fn until<T>(events: &mut ClientEvents, mut pick: impl FnMut(&ClientEvent) 
         .unwrap_or_else(|_| panic!("it did not come; what came: {seen:#?}"))
 }
 
-async fn frame<T>(events: &mut ClientEvents, mut pick: impl FnMut(&ServerFrame) -> Option<T>) -> T {
+pub async fn frame<T>(events: &mut ClientEvents, mut pick: impl FnMut(&ServerFrame) -> Option<T>) -> T {
     until(events, |event| match event {
         ClientEvent::Frame(frame) => pick(frame),
         _ => None,
@@ -40,7 +40,7 @@ async fn frame<T>(events: &mut ClientEvents, mut pick: impl FnMut(&ServerFrame) 
     .await
 }
 
-async fn message(events: &mut ClientEvents) -> (Party, String) {
+pub async fn message(events: &mut ClientEvents) -> (Party, String) {
     frame(events, |frame| match frame {
         ServerFrame::Entry(entry) => match &entry.content {
             EntryContent::Message { author, body } => Some((author.clone(), body.text.clone())),
@@ -51,7 +51,7 @@ async fn message(events: &mut ClientEvents) -> (Party, String) {
     .await
 }
 
-async fn offered(events: &mut ClientEvents) -> (ConversationId, Epoch) {
+pub async fn offered(events: &mut ClientEvents) -> (ConversationId, Epoch) {
     frame(events, |frame| match frame {
         ServerFrame::Offered {
             conversation, epoch, ..

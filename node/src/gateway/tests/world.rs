@@ -29,6 +29,8 @@ use crate::query::{AgentStream, Answer, ConversationFilter, Query, QueueRecord, 
 
 pub const TENANT: TenantId = TenantId(7);
 pub const QUEUE: QueueId = QueueId(1);
+/// Serves no queue.
+pub const SUPERVISOR: AgentId = AgentId(99);
 
 /// What the nodes share.
 pub struct World {
@@ -120,6 +122,15 @@ impl World {
                 ..AgentSettings::default()
             },
         }));
+        commands.push(Command::PutAgent {
+            agent: SUPERVISOR,
+            settings: AgentSettings {
+                name: "boss".to_owned(),
+                supervisor: true,
+                lease_hold_ms: 30_000,
+                ..AgentSettings::default()
+            },
+        });
         for command in commands {
             inner.apply(None, command, 0).expect("set up");
         }
@@ -338,7 +349,7 @@ pub struct Node {
 
 #[async_trait]
 impl Backend for Node {
-    /// Tokens of this world: `customer:<name>`, `agent:<number>`, and `…@<when it ends>`.
+    /// Tokens of this world: `customer:<name>`, `agent:<number>`, `supervisor:<number>`, and `…@<when it ends>`.
     async fn identify(&self, token: &str) -> Result<Caller, Failure> {
         let (token, expires_at_ms) = match token.split_once('@') {
             Some((token, ends)) => (token, ends.parse().unwrap()),
@@ -346,7 +357,7 @@ impl Backend for Node {
         };
         let (name, who) = match token.split_once(':') {
             Some(("customer", name)) => (name, Who::Customer(CustomerId(name.to_owned()))),
-            Some(("agent", number)) => {
+            Some((role @ ("agent" | "supervisor"), number)) => {
                 let agent = AgentId(number.parse().unwrap());
                 let settings = self
                     .world
@@ -358,7 +369,10 @@ impl Backend for Node {
                     .agent(agent)
                     .unwrap()
                     .settings;
-                (number, Who::Agent { agent, settings })
+                match role {
+                    "supervisor" => (number, Who::Supervisor { agent, settings }),
+                    _ => (number, Who::Agent { agent, settings }),
+                }
             }
             _ => return Err(Failure::new("token_invalid", "no such token")),
         };

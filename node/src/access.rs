@@ -9,7 +9,7 @@
 //!
 //! An agent's act that carries agent and epoch ([`Identity::is_fenced`]) needs no second question: the state checks both,
 //! and only the state can answer the *repeat* of an act that ended the agent's ownership (close, transfer, decline). The
-//! same holds for what participants (R31) do under their own name: answer an invitation, whisper, leave, join as a supervisor.
+//! same holds for what participants (R31) do under their own name: answer an invitation, whisper, leave, have what was put off begin.
 //! Customers are not fenced: the second question is their only fence and must always be asked.
 //!
 //! The tenant is not a parameter: it is the identity's, and every query and command is made in it.

@@ -68,6 +68,8 @@ pub enum Query {
     Report(ReportQuestion),
     /// → [`Answer::ReportLive`]: KPIs now.
     ReportLive,
+    /// → [`Answer::Waiting`]; asked of the leader. R35: where a waiting conversation stands.
+    Waiting { conversation: ConversationId },
 }
 
 /// Which conversations.
@@ -79,10 +81,6 @@ pub enum ConversationFilter {
     Agent(AgentId),
     /// Waiting or offered in a queue.
     Queue(QueueId),
-    /// → [`Answer::Waiting`]; asked of the leader. R35: where a waiting conversation stands.
-    Waiting {
-        conversation: ConversationId,
-    },
 }
 
 /// An answer; its variant goes with that of the question.

@@ -164,6 +164,7 @@ pub async fn join(
     Given(JoinBody { role }): Given<JoinBody>,
 ) -> Reply<ReceiptBody> {
     let agent = fenced(&identity, Action::JoinAs)?;
+    state.permitted(&identity, Action::JoinAs, conversation).await?;
     let command = Command::JoinAs {
         conversation,
         agent,

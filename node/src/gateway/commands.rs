@@ -360,7 +360,6 @@ fn by_own_name(frame: &ClientFrame) -> bool {
     matches!(
         frame,
         ClientFrame::AnswerInvitation { .. }
-            | ClientFrame::Join { .. }
             | ClientFrame::Leave { .. }
             | ClientFrame::Whisper { .. }
             | ClientFrame::CancelSchedule { .. }

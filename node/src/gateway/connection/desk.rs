@@ -61,7 +61,7 @@ impl Connection {
         }
     }
 
-    fn send_items(&mut self, items: &[Arc<AgentItem>], out: &mut Outbound) {
+    pub(super) fn send_items(&mut self, items: &[Arc<AgentItem>], out: &mut Outbound) {
         for item in items {
             out.push(&ServerFrame::of_item(item));
             let ends_at = Some(Instant::now() + ENDED_KEPT);

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use routing::command::Role;
-use routing::event::{ConversationView, Entry, EntryKind, Phase};
+use routing::event::EntryKind;
 use routing::ids::{AgentId, ConversationId, Epoch};
 
 use super::talk::{frame, message, offered, until};
 use super::world::{SUPERVISOR, World, serve};
 use crate::client::{Client, ClientError, ClientEvent, ClientEvents};
 use crate::gateway::GatewaySettings;
-use crate::gateway::protocol::{ClientFrame, ConversationFrame, EntryContent, Party, ServerFrame, Text, Waiting};
+use crate::gateway::protocol::{ClientFrame, ConversationFrame, EntryContent, Party, ServerFrame, Waiting};
 
 async fn conversation(events: &mut ClientEvents, wanted: impl Fn(&ConversationFrame) -> bool) -> ConversationFrame {
     frame(events, |frame| match frame {

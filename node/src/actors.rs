@@ -11,6 +11,7 @@
 //! number of times in a window; past that the shard's leadership is handed to another node.
 
 pub mod agent;
+pub mod calendar_keeper;
 pub mod conversation;
 pub mod fan_out;
 pub mod feed;

@@ -3,6 +3,7 @@
 
 mod admin;
 mod cluster;
+mod policy;
 mod replay;
 mod report;
 mod status;
@@ -43,6 +44,9 @@ enum Command {
     /// Checks or prints configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Checks, compares, changes and shows what decides routing
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Checks, loads or shows a tenant
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
@@ -164,6 +168,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Serve(args) => serve(args),
         Command::Cluster(command) => cluster::run(command),
         Command::Config(command) => config(command),
+        Command::Policy(command) => policy::run(command),
         Command::Tenant(command) => tenant::run(command),
         Command::Replay(command) => replay::run(command),
         Command::Report(args) => report::run(&args),

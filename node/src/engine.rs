@@ -26,7 +26,7 @@ use crate::limits::{COMMAND_DEADLINE, QUERY_DEADLINE};
 use crate::query::{Answer, Query};
 use crate::replicas::{DIRECTORY, Replicas};
 
-mod answer;
+pub(crate) mod answer;
 
 /// Between tries of a command that was certainly not proposed, or that carries a key.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);

@@ -8,6 +8,8 @@ pub const GATEWAY_CLOCK_SKEW_MS: u64 = 300_000;
 pub const FRAME_MAX_BYTES: usize = 64 << 10;
 /// One HTTP request body, in bytes.
 pub const REQUEST_MAX_BYTES: usize = 256 << 10;
+/// A whole policy as JSON, in bytes; as a command it is smaller, and must fit into one.
+pub const POLICY_MAX_BYTES: usize = 2 << 20;
 /// Things that wait to be written to one socket before it is cut off as a slow reader.
 pub const PUSHES_PENDING_MAX: usize = 1_024;
 /// Conversations that one connection may follow.
@@ -50,7 +52,14 @@ pub const REMEMBERED_MAX: usize = 1_024;
 pub const WAITING_ASKED_MIN: Duration = Duration::from_secs(5);
 /// See [`WAITING_ASKED_MIN`].
 pub const WAITING_ASKED_MAX: Duration = Duration::from_secs(60);
+/// Days ahead for which calendars and the tenant's days are made.
+pub const CALENDAR_DAYS: u64 = 400;
+/// When less than so many days are left, more are made.
+pub const CALENDAR_DAYS_LEFT: u64 = 200;
+/// Between looks at how far calendars reach.
+pub const CALENDAR_LOOK: Duration = Duration::from_secs(600);
 
+const _: () = assert!(CALENDAR_DAYS_LEFT < CALENDAR_DAYS);
 const _: () = assert!(COMMANDS_IN_FLIGHT_MAX < routing::limits::IDEMPOTENCY_WINDOW);
 const _: () = assert!(READ_PAGE * READS_IN_FLIGHT_MAX < PUSHES_PENDING_MAX);
 const _: () = assert!(READ_PAGE <= ENTRIES_PAGE_MAX);

@@ -59,6 +59,10 @@ pub enum Query {
     },
     /// → [`Answer::Setting`].
     Setting,
+    /// → [`Answer::Policy`]: the one in force, or a version that is kept.
+    Policy { version: Option<u64> },
+    /// → [`Answer::PolicyVersions`].
+    PolicyVersions,
     /// → [`Answer::Why`]; asked of the leader. R39: for a waiting conversation, why not (that agent) yet; for a decided one, why so.
     Why {
         conversation: ConversationId,
@@ -70,6 +74,23 @@ pub enum Query {
     ReportLive,
     /// → [`Answer::Waiting`]; asked of the leader. R35: where a waiting conversation stands.
     Waiting { conversation: ConversationId },
+}
+
+/// A version of the policy, as shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyVersionRecord {
+    /// From 1.
+    pub version: u64,
+    /// Index of the log at which it came into force.
+    pub index: u64,
+    /// When.
+    pub at_ms: Millis,
+    /// Who changed it, when the command said so.
+    pub by: Option<routing::command::Principal>,
+    /// Why.
+    pub note: String,
+    /// Which parts it changed: `queue support`, `rules`, …
+    pub changed: Vec<String>,
 }
 
 /// Which conversations.
@@ -111,6 +132,13 @@ pub enum Answer {
     ReportLive(Box<LiveReport>),
     /// `None`: it does not wait.
     Waiting(Option<WaitingPlace>),
+    /// The policy, if it is kept, and its version.
+    Policy {
+        version: u64,
+        policy: Option<Box<Policy>>,
+    },
+    /// Oldest first.
+    PolicyVersions(Vec<PolicyVersionRecord>),
 }
 
 /// R35: where a waiting conversation stands.

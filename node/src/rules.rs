@@ -20,7 +20,7 @@ use routing::ids::{Channel, CustomerId, QueueId};
 use routing::limits::{ADMISSION_QUEUES_MAX, PRIORITY_DEFAULT, REQUIREMENTS_MAX};
 use routing::settings::{Classification, Preference, Requirement, Rule};
 
-pub use check::{Position, RuleError, check, check_all};
+pub use check::{Position, RuleError, check, check_all, constant};
 
 /// Compiled programs that are kept; past it the cache begins anew.
 const PROGRAMS_KEPT: usize = 4_096;

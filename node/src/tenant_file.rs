@@ -3,22 +3,31 @@
 //!
 //! A file is complete: whatever it names, it declares. Every mistake is reported at once, with its line. Names become
 //! ids only in [`TenantFile::plan`]: those that exist keep theirs, new ones get a UUIDv7.
+//!
+//! A file without agents and keys is a **policy file**: all that decides routing, for agents that are there already. Its rules
+//! may prefer agents that it does not declare.
 
 mod agents;
+mod calendars;
+mod keys;
+mod plan;
 mod queues;
 mod rules;
 mod show;
+mod write;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use routing::command::Command;
-use routing::ids::{AgentId, QueueId, SkillName};
-use routing::limits::{AGENTS_MAX, NAME_MAX_BYTES, QUEUES_MAX, SKILLS_MAX};
-use routing::settings::{AgentSettings, Classification, EscalateAction, QueueSettings, Rule};
+use routing::ids::{AgentId, CalendarId, QueueId, SkillName};
+use routing::limits::{AGENTS_MAX, CALENDARS_MAX, NAME_MAX_BYTES, QUEUES_MAX, SKILLS_MAX};
+use routing::settings::{AgentSettings, CalendarSettings, Classification, QueueSettings, RoutingSettings, Rule};
 
-use crate::auth::check_key;
-use crate::directory::{KeyAlgorithm, TenantKey};
+pub use plan::{Existing, Plan, PlanError};
+pub use write::Named;
+
+use crate::directory::TenantKey;
 use crate::toml_input::{self, Mistake, Mistakes, Place, Reader, suggestion};
 
 /// A tenant as a file describes it. Ids in it are provisional: the position of the name in its list, from 1.
@@ -38,6 +47,61 @@ pub struct TenantFile {
     pub fallback: Option<Classification>,
     /// Keys of the tenant's tokens.
     pub keys: Vec<TenantKey>,
+    /// R34.
+    pub calendars: Vec<CalendarSettings>,
+    /// What holds for all. The starts of its days are made when the file is loaded.
+    pub routing: RoutingSettings,
+    /// Agents that a policy file names and does not declare; their positions follow those of [`TenantFile::agents`].
+    pub agents_elsewhere: Vec<String>,
+    /// Where everything is.
+    pub places: Places,
+}
+
+/// Lines of a file by the path of what is there: `queue[3].rings[0].after`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places(BTreeMap<String, usize>);
+
+impl Places {
+    fn of(table: &toml_input::Table) -> Self {
+        let mut places = Self::default();
+        places.take("", table);
+        places
+    }
+
+    fn take(&mut self, path: &str, table: &toml_input::Table) {
+        for (key, (line, item)) in table {
+            let path = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
+            self.item(path, *line, item);
+        }
+    }
+
+    fn item(&mut self, path: String, line: usize, item: &toml_input::Item) {
+        match &item.value {
+            toml_input::Raw::Table(inner) => self.take(&path, inner),
+            toml_input::Raw::List(list) => {
+                for (at, item) in list.iter().enumerate() {
+                    self.item(format!("{path}[{at}]"), item.line, item);
+                }
+            }
+            _ => {}
+        }
+        self.0.insert(path, line);
+    }
+
+    /// The line of a path, or of the nearest thing around it that the file has.
+    pub fn line(&self, path: &str) -> Option<usize> {
+        let mut path = path;
+        loop {
+            if let Some(line) = self.0.get(path) {
+                return Some(*line);
+            }
+            path = &path[..path.rfind(['.', '['])?];
+        }
+    }
 }
 
 /// Everything that is wrong with a file.
@@ -63,24 +127,6 @@ impl fmt::Display for TenantFileErrors {
 
 impl std::error::Error for TenantFileErrors {}
 
-/// Ids that exist already, by name.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Existing {
-    /// Queues.
-    pub queues: BTreeMap<String, QueueId>,
-    /// Agents.
-    pub agents: BTreeMap<String, AgentId>,
-}
-
-/// What to do to make a tenant what its file says.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// In this order: tenant, skills, queues, agents, rules.
-    pub commands: Vec<Command>,
-    /// Keys, for the directory.
-    pub keys: Vec<TenantKey>,
-}
-
 impl TenantFile {
     /// Reads a file's text. `environment` is looked at for `secret_env` alone.
     pub fn parse(
@@ -92,7 +138,8 @@ impl TenantFile {
         let mut mistakes = Mistakes::default();
         let table = toml_input::parse(text, &mut mistakes);
         let mut root = Reader::new("", 1, &table);
-        let file = read(&mut root, &environment, &mut mistakes);
+        let mut file = read(&mut root, &environment, &mut mistakes);
+        file.places = Places::of(&table);
         root.finish(&mut mistakes);
         if mistakes.is_empty() {
             return Ok(file);
@@ -102,137 +149,16 @@ impl TenantFile {
             mistakes: mistakes.into_sorted(),
         })
     }
-
-    /// The commands that make the tenant, with names resolved to ids.
-    pub fn plan(&self, existing: &Existing) -> Plan {
-        let queue_ids: Vec<QueueId> = self
-            .queues
-            .iter()
-            .map(|queue| {
-                existing
-                    .queues
-                    .get(&queue.name)
-                    .copied()
-                    .unwrap_or_else(|| QueueId(fresh()))
-            })
-            .collect();
-        let agent_ids: Vec<AgentId> = self
-            .agents
-            .iter()
-            .map(|agent| {
-                existing
-                    .agents
-                    .get(&agent.name)
-                    .copied()
-                    .unwrap_or_else(|| AgentId(fresh()))
-            })
-            .collect();
-        let ids = Ids {
-            queues: &queue_ids,
-            agents: &agent_ids,
-        };
-
-        let mut commands = vec![Command::PutTenant {
-            name: self.name.clone(),
-        }];
-        let skill = |(skill, description): &(SkillName, String)| Command::PutSkill {
-            skill: skill.clone(),
-            description: description.clone(),
-        };
-        commands.extend(self.skills.iter().map(skill));
-        self.plan_queues(existing, ids, &mut commands);
-        commands.extend(self.agents.iter().zip(&agent_ids).map(|(agent, id)| {
-            Command::PutAgent {
-                agent: *id,
-                settings: AgentSettings {
-                    queues: agent
-                        .queues
-                        .iter()
-                        .map(|(queue, place)| (ids.queue(*queue), *place))
-                        .collect(),
-                    ..agent.clone()
-                },
-            }
-        }));
-        let part = |(weight, part): &(u32, Classification)| (*weight, ids.classification(part));
-        let rule = |rule: &Rule| Rule {
-            parts: rule.parts.iter().map(part).collect(),
-            ..rule.clone()
-        };
-        commands.push(Command::PutRules {
-            rules: self.rules.iter().map(rule).collect(),
-            fallback: self.fallback.as_ref().map(|fallback| ids.classification(fallback)),
-        });
-        Plan {
-            commands,
-            keys: self.keys.clone(),
-        }
-    }
-
-    /// A queue may escalate to one that is not there yet: it is put without its escalations first, and again at the end.
-    fn plan_queues(&self, existing: &Existing, ids: Ids<'_>, commands: &mut Vec<Command>) {
-        let mut again = Vec::new();
-        let mut there: Vec<QueueId> = existing.queues.values().copied().collect();
-        for (queue, id) in self.queues.iter().zip(ids.queues) {
-            let mut settings = queue.clone();
-            for step in &mut settings.escalations {
-                if let EscalateAction::MoveQueue(to) = &mut step.action {
-                    *to = ids.queue(*to);
-                }
-            }
-            let waits = settings.escalations.iter().any(|step| match &step.action {
-                EscalateAction::MoveQueue(to) => to != id && !there.contains(to),
-                EscalateAction::RaisePriority(_) | EscalateAction::Close { .. } | EscalateAction::Reclassify { .. } => {
-                    false
-                }
-            });
-            if waits {
-                again.push(Command::PutQueue {
-                    queue: *id,
-                    settings: settings.clone(),
-                });
-                settings.escalations.clear();
-            }
-            commands.push(Command::PutQueue { queue: *id, settings });
-            there.push(*id);
-        }
-        commands.extend(again);
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Ids<'a> {
-    queues: &'a [QueueId],
-    agents: &'a [AgentId],
-}
-
-impl Ids<'_> {
-    /// A provisional id is a position, from 1; `read` made it, so it is in the list.
-    fn queue(&self, provisional: QueueId) -> QueueId {
-        self.queues[provisional.0 as usize - 1]
-    }
-
-    fn classification(&self, provisional: &Classification) -> Classification {
-        let mut classification = provisional.clone();
-        for queue in &mut classification.queues {
-            *queue = self.queue(*queue);
-        }
-        if let Some(preference) = &mut classification.preferred_agent {
-            preference.agent = self.agents[preference.agent.0 as usize - 1];
-        }
-        classification
-    }
-}
-
-fn fresh() -> u128 {
-    uuid::Uuid::now_v7().as_u128()
 }
 
 /// Names that a file declares; what refers to them gets their position.
 struct Names {
     skills: Vec<String>,
     queues: Vec<String>,
+    calendars: Vec<String>,
     agents: Vec<String>,
+    /// Of a policy file: agents that it names.
+    elsewhere: Option<RefCell<Vec<String>>>,
 }
 
 impl Names {
@@ -241,7 +167,20 @@ impl Names {
     }
 
     fn agent(&self, name: &str, place: Place, path: &str, mistakes: &mut Mistakes) -> Option<AgentId> {
+        if let Some(elsewhere) = &self.elsewhere {
+            let mut elsewhere = elsewhere.borrow_mut();
+            let known = elsewhere.iter().position(|known| known == name);
+            let at = known.unwrap_or_else(|| {
+                elsewhere.push(name.to_owned());
+                elsewhere.len() - 1
+            });
+            return Some(AgentId(at as u128 + 1));
+        }
         position(&self.agents, "agent", name, place, path, mistakes).map(AgentId)
+    }
+
+    fn calendar(&self, name: &str, place: Place, path: &str, mistakes: &mut Mistakes) -> Option<CalendarId> {
+        position(&self.calendars, "calendar", name, place, path, mistakes).map(CalendarId)
     }
 
     fn skill(&self, name: &str, place: Place, path: &str, mistakes: &mut Mistakes) -> Option<SkillName> {
@@ -282,12 +221,16 @@ fn read(root: &mut Reader<'_>, environment: &BTreeMap<String, String>, mistakes:
     };
     let mut skills = root.tables("skill", mistakes);
     let mut queues = root.tables("queue", mistakes);
+    let mut calendars = root.tables("calendar", mistakes);
     let mut agents = root.tables("agent", mistakes);
+    let keys = root.tables("key", mistakes);
     // Names first: whatever follows may refer to any of them, earlier or later.
     let names = Names {
         skills: declared(&mut skills, "skill", SKILLS_MAX, mistakes),
         queues: declared(&mut queues, "queue", QUEUES_MAX, mistakes),
+        calendars: declared(&mut calendars, "calendar", CALENDARS_MAX, mistakes),
         agents: declared(&mut agents, "agent", AGENTS_MAX, mistakes),
+        elsewhere: (agents.is_empty() && keys.is_empty()).then(RefCell::default),
     };
     let skills = skills.into_iter().zip(&names.skills).map(|(mut reader, name)| {
         let description = reader.text("description", mistakes).unwrap_or_default().to_owned();
@@ -304,10 +247,15 @@ fn read(root: &mut Reader<'_>, environment: &BTreeMap<String, String>, mistakes:
         .map(|(reader, name)| agents::read(reader, name, &names, mistakes))
         .collect();
     let (rules, fallback) = rules::read(root, &names, mistakes);
-    let keys = root.tables("key", mistakes);
+    let routing = root.table("routing", mistakes);
+    let routing = routing.map_or_else(RoutingSettings::default, |reader| calendars::routing(reader, mistakes));
+    let calendars = calendars.into_iter().zip(&names.calendars);
+    let calendars = calendars
+        .map(|(reader, name)| calendars::read(reader, name, mistakes))
+        .collect();
     let keys = keys
         .into_iter()
-        .filter_map(|reader| key(reader, environment, mistakes))
+        .filter_map(|reader| keys::read(reader, environment, mistakes))
         .collect();
     TenantFile {
         name,
@@ -317,6 +265,10 @@ fn read(root: &mut Reader<'_>, environment: &BTreeMap<String, String>, mistakes:
         rules,
         fallback,
         keys,
+        calendars,
+        routing,
+        agents_elsewhere: names.elsewhere.map(RefCell::into_inner).unwrap_or_default(),
+        places: Places::default(),
     }
 }
 
@@ -353,57 +305,6 @@ fn declared(readers: &mut [Reader<'_>], kind: &str, most: usize, mistakes: &mut 
         names.push(name);
     }
     names
-}
-
-fn key(mut reader: Reader<'_>, environment: &BTreeMap<String, String>, mistakes: &mut Mistakes) -> Option<TenantKey> {
-    let kid = reader.needed_text("kid", mistakes);
-    let algorithm = match reader.needed_text("algorithm", mistakes) {
-        Some("HS256") => Some(KeyAlgorithm::Hs256),
-        Some("EdDSA") => Some(KeyAlgorithm::EdDsa),
-        Some(other) => {
-            let wrong = format!("{other:?} is no algorithm");
-            reader.wrong("algorithm", mistakes, wrong, suggestion(other, ["HS256", "EdDSA"]));
-            None
-        }
-        None => None,
-    };
-    let given = [
-        reader.text("secret", mistakes).map(str::to_owned),
-        reader.text("public_key", mistakes).map(str::to_owned),
-        reader.text("secret_env", mistakes).and_then(|variable| {
-            let value = environment.get(variable).cloned();
-            if value.is_none() {
-                reader.wrong(
-                    "secret_env",
-                    mistakes,
-                    format!("the variable {variable} is not set"),
-                    "set it",
-                );
-            }
-            value
-        }),
-    ];
-    let line = reader.line();
-    let key = kid.zip(algorithm).and_then(|(kid, algorithm)| {
-        let mut materials = given.into_iter().flatten();
-        match (materials.next(), materials.next()) {
-            (Some(material), None) => Some(TenantKey {
-                kid: kid.to_owned(),
-                algorithm,
-                material,
-            }),
-            _ => {
-                let right = "HS256 needs `secret` or `secret_env`, EdDSA `public_key` (PEM)";
-                mistakes.add(Place::Line(line), "key", "a key has exactly one material", right);
-                None
-            }
-        }
-    });
-    if let Some(Err(error)) = key.as_ref().map(check_key) {
-        mistakes.add(Place::Line(line), "key", error.to_string(), "");
-    }
-    reader.finish(mistakes);
-    key
 }
 
 #[cfg(test)]

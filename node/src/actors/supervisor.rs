@@ -266,6 +266,7 @@ impl ShardSupervisor {
                 .collect();
             (tenants, signed_in, Measures::of(&shared))
         };
+        super::calendar_keeper::keep(reign.clone());
         state.court = Some(Court {
             reign,
             queue_managers: BTreeMap::new(),

@@ -16,6 +16,7 @@ pub mod agents;
 pub mod cluster;
 pub mod conversations;
 pub mod keys;
+pub mod policy;
 pub mod queues;
 pub mod reports;
 pub mod rules;
@@ -33,6 +34,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .merge(skills::routes())
         .merge(agents::routes())
         .merge(rules::routes())
+        .merge(policy::routes())
         .merge(conversations::routes())
         .merge(trace::routes())
         .merge(reports::routes())

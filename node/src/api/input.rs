@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use super::problem::Problem;
 use crate::limits::REQUEST_MAX_BYTES;
 
-/// The JSON body of a request. An empty one is read as `{}`.
-pub struct Given<T>(pub T);
+/// The JSON body of a request, of at most `MOST` bytes. An empty one is read as `{}`.
+pub struct Given<T, const MOST: usize = REQUEST_MAX_BYTES>(pub T);
 
 /// The parameters in the path.
 pub struct At<T>(pub T);
@@ -18,7 +18,7 @@ pub struct At<T>(pub T);
 /// The parameters in the query.
 pub struct Asked<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Given<T> {
+impl<S: Send + Sync, T: DeserializeOwned, const MOST: usize> FromRequest<S> for Given<T, MOST> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
@@ -26,20 +26,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Given<T> {
             .headers()
             .get(header::CONTENT_LENGTH)
             .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        if declared.is_some_and(|bytes| bytes > REQUEST_MAX_BYTES as u64) {
-            return Err(too_large());
+        if declared.is_some_and(|bytes| bytes > MOST as u64) {
+            return Err(too_large(MOST));
         }
         let typed = is_json(request.headers());
-        let bytes = axum::body::to_bytes(request.into_body(), REQUEST_MAX_BYTES)
-            .await
-            .map_err(|error| {
-                let source = std::error::Error::source(&error);
-                if source.is_some_and(|source| source.to_string().contains("length limit")) {
-                    too_large()
-                } else {
-                    Problem::bad_request("body_unreadable", "the body ended early")
-                }
-            })?;
+        let bytes = axum::body::to_bytes(request.into_body(), MOST).await.map_err(|error| {
+            let source = std::error::Error::source(&error);
+            if source.is_some_and(|source| source.to_string().contains("length limit")) {
+                too_large(MOST)
+            } else {
+                Problem::bad_request("body_unreadable", "the body ended early")
+            }
+        })?;
         if bytes.is_empty() {
             return parse(b"{}").map(Self);
         }
@@ -54,11 +52,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Given<T> {
     }
 }
 
-fn too_large() -> Problem {
+fn too_large(most: usize) -> Problem {
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "body_too_large",
-        format!("a request's body is at most {REQUEST_MAX_BYTES} bytes"),
+        format!("a request's body is at most {most} bytes"),
     )
 }
 

@@ -6,4 +6,5 @@ mod bad_input;
 mod company;
 mod document;
 mod life;
+mod policy;
 mod rig;

@@ -1,21 +1,20 @@
 //! `kaiwa replay …` (R40).
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use routing::command::Command;
 use routing::ids::{AgentId, Millis, TenantId};
-use routing::settings::{AgentSettings, Policy};
+use routing::settings::AgentSettings;
 use routing::view::Presence;
 use serde::Deserialize;
 
 use super::admin::{Admin, AdminArgs};
 use super::{CliError, block_on, duration, read_file, say};
 use crate::api::admin::trace::{PresencePage, TracePage};
+use crate::calendars::prepare;
 use crate::replay::figures::{Figures, recorded};
 use crate::replay::people::People;
 use crate::replay::rehearsal::{Plan, as_it_was, of_file, rehearse};
@@ -238,28 +237,21 @@ fn plan(trace: &Trace, path: &Path) -> Result<Plan, CliError> {
     let file = TenantFile::parse(&path.display().to_string(), &text, std::env::vars())?;
     let queues = trace.setting.policy.queues.iter();
     let agents = trace.setting.agents.iter();
+    let calendars = trace.setting.policy.calendars.iter();
     let existing = Existing {
         queues: queues.map(|(id, s)| (s.name.clone(), *id)).collect(),
         agents: agents.map(|(id, s)| (s.name.clone(), *id)).collect(),
-        ..Existing::default()
+        calendars: calendars.map(|(id, c)| (c.settings.name.clone(), *id)).collect(),
     };
-    let (mut policy, mut agents) = (Policy::default(), BTreeMap::new());
-    for command in file.plan(&existing).commands {
-        match command {
-            Command::PutSkill { skill, description } => _ = policy.skills.insert(skill, description),
-            Command::PutQueue { queue, settings } => _ = policy.queues.insert(queue, settings),
-            Command::PutRules { rules, fallback } => (policy.rules, policy.fallback) = (rules, fallback),
-            Command::PutCalendar { calendar, given } => _ = policy.calendars.insert(calendar, given),
-            Command::PutRouting { settings } => policy.routing = settings,
-            Command::ActivatePolicy { policy: whole, .. } => policy = *whole,
-            Command::PutAgent { agent, settings } => _ = agents.insert(agent, Arc::new(settings)),
-            _ => {}
-        }
-    }
+    let planned = file.plan(&existing).map_err(|error| CliError::Failed(error.into()))?;
+    let mut policy = planned.policy;
+    let wrong = |(name, error)| CliError::Failed(anyhow::anyhow!("calendar {name}: {error}"));
+    prepare(&mut policy, None, trace.from_ms).map_err(wrong)?;
     let name = path
         .file_stem()
         .map_or_else(|| "policy".into(), |stem| stem.to_string_lossy());
-    let agents: Vec<(AgentId, Arc<AgentSettings>)> = agents.into_iter().collect();
+    let agents = planned.agents.into_iter();
+    let agents: Vec<(AgentId, Arc<AgentSettings>)> = agents.map(|(id, agent)| (id, Arc::new(agent))).collect();
     let (plan, lost) = of_file(trace, &name, policy, agents);
     lost.iter().for_each(|what| eprint(&format!("note: {what}")));
     Ok(plan)

@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use routing::command::Command;
-use routing::ids::{AgentId, QueueId, TenantId};
+use routing::ids::{AgentId, TenantId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::admin::{Admin, AdminArgs, KeyArg};
 use super::{CliError, block_on, read_file, say};
-use crate::api::model::settings::{AgentBody, ClassificationBody, QueueBody, RuleBody};
+use crate::api::model::settings::{AgentBody, PolicyBody};
 use crate::directory::KeyAlgorithm;
 use crate::tenant_file::{Existing, Plan, TenantFile};
 
@@ -49,6 +48,9 @@ pub(super) struct LoadArgs {
     /// Says what would be done, and does nothing
     #[arg(long)]
     dry_run: bool,
+    /// Loads it although the linter finds errors
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     admin: AdminArgs,
 }
@@ -71,13 +73,21 @@ pub(super) fn run(command: TenantCommand) -> Result<(), CliError> {
     }
 }
 
-fn parse(path: &std::path::Path) -> Result<TenantFile, CliError> {
+pub(super) fn parse(path: &std::path::Path) -> Result<TenantFile, CliError> {
     let text = read_file(path)?;
     Ok(TenantFile::parse(&path.display().to_string(), &text, std::env::vars())?)
 }
 
 async fn load(args: &LoadArgs) -> Result<(), CliError> {
     let file = parse(&args.file)?;
+    let errors = super::policy::lint_file(&file, |finding| say(&finding.to_string()));
+    if errors > 0 && !args.force {
+        let what = format!(
+            "{}: {errors} errors; nothing was done (--force loads it all the same)",
+            args.file.display()
+        );
+        return Err(CliError::Failed(anyhow::anyhow!(what)));
+    }
     let admin = Admin::new(&args.admin)?;
     let (tenant, existing) = apply(&admin, &file, args.tenant, args.dry_run, say).await?;
     left(&file, &existing)
@@ -121,19 +131,24 @@ async fn apply(
             return Err(CliError::Usage(wrong));
         }
     };
-    let known = rows.iter().any(|row| row.id == tenant);
-    if !known && !dry_run {
-        let path = format!("/v1/admin/tenants/{tenant}");
-        admin
-            .call_until_done(Method::PUT, &path, Some(&json!({ "name": file.name })))
-            .await?;
+    let known = rows.iter().find(|row| row.id == tenant);
+    if known.is_none_or(|row| row.name != file.name) {
+        if !dry_run {
+            let path = format!("/v1/admin/tenants/{tenant}");
+            admin
+                .call_until_done(Method::PUT, &path, Some(&json!({ "name": file.name })))
+                .await?;
+        }
+        tell(&format!("tenant {}", file.name));
     }
-    let existing = if known || !dry_run {
+    let there = known.is_some() || !dry_run;
+    let existing = if there {
         existing(admin, tenant).await?
     } else {
         Existing::default()
     };
-    let plan = file.plan(&existing);
+    let plan = file.plan(&existing).map_err(|error| CliError::Failed(error.into()))?;
+    load_policy(admin, (tenant, there), file, &plan, dry_run, &tell).await?;
     for (path, body, what) in calls(tenant, &plan) {
         if !dry_run {
             admin
@@ -146,6 +161,45 @@ async fn apply(
     Ok((tenant, existing))
 }
 
+/// All that decides routing, at one index. What the file does not name stays. Its agents come after it: the linter has looked at
+/// both together, so the node need not.
+async fn load_policy(
+    admin: &Admin,
+    (tenant, there): (TenantId, bool),
+    file: &TenantFile,
+    plan: &Plan,
+    dry_run: bool,
+    tell: &impl Fn(&str),
+) -> Result<(), CliError> {
+    let mut body = json!(PolicyBody::from(&plan.policy));
+    if there {
+        let now = asked(admin, &format!("/v1/admin/tenants/{tenant}/policy")).await?;
+        for part in ["skills", "queues", "calendars"] {
+            for (key, value) in now["policy"][part].as_object().into_iter().flatten() {
+                if body[part].get(key).is_none() {
+                    body[part][key] = value.clone();
+                }
+            }
+        }
+        if file.places.line("routing").is_none() {
+            body["routing"] = now["policy"]["routing"].clone();
+        }
+    } else {
+        return Ok(tell("a policy of its own"));
+    }
+    let path = format!("/v1/admin/tenants/{tenant}/policy?force=true&dry_run={dry_run}&note=kaiwa%20tenant%20load");
+    let saved = admin
+        .call_until_done(Method::PUT, &path, Some(&body))
+        .await
+        .map_err(|error| within("policy", error))?;
+    let changes = saved["changes"].as_array().map_or(0, Vec::len);
+    tell(&format!("policy version {}: {changes} changes", saved["version"]));
+    if dry_run {
+        super::policy::tell_changes(&saved["changes"], tell);
+    }
+    Ok(())
+}
+
 fn within(what: &str, error: CliError) -> CliError {
     match error {
         CliError::Refused(refusal) => CliError::Failed(anyhow::anyhow!("{what}: {refusal}")),
@@ -153,38 +207,17 @@ fn within(what: &str, error: CliError) -> CliError {
     }
 }
 
-/// The calls of a plan: path, body, and what it is in words.
+/// The calls of a plan beside its policy: path, body, and what it is in words.
 fn calls(tenant: TenantId, plan: &Plan) -> Vec<(String, Value, String)> {
     let base = format!("/v1/admin/tenants/{tenant}");
-    let mut calls = Vec::new();
-    for command in &plan.commands {
-        calls.extend(match command {
-            Command::PutTenant { name } => Some((base.clone(), json!({ "name": name }), format!("tenant {name}"))),
-            Command::PutSkill { skill, description } => Some((
-                format!("{base}/skills/{}", escaped(&skill.0)),
-                json!({ "description": description }),
-                format!("skill {}", skill.0),
-            )),
-            Command::PutQueue { queue, settings } => Some((
-                format!("{base}/queues/{queue}"),
-                json!(QueueBody::from(settings)),
-                format!("queue {} ({queue})", settings.name),
-            )),
-            Command::PutAgent { agent, settings } => Some((
-                format!("{base}/agents/{agent}"),
-                json!(AgentBody::from(settings)),
-                format!("agent {} ({agent})", settings.name),
-            )),
-            Command::PutRules { rules, fallback } => {
-                let bodies: Vec<RuleBody> = rules.iter().map(RuleBody::from).collect();
-                let fallback = fallback.as_ref().map(ClassificationBody::from);
-                let body = json!({ "rules": bodies, "fallback": fallback });
-                Some((format!("{base}/rules"), body, format!("{} rules", rules.len())))
-            }
-            // A plan holds settings alone.
-            _ => None,
-        });
-    }
+    let mut calls: Vec<(String, Value, String)> = Vec::new();
+    calls.extend(plan.agents.iter().map(|(agent, settings)| {
+        (
+            format!("{base}/agents/{agent}"),
+            json!(AgentBody::from(settings)),
+            format!("agent {} ({agent})", settings.name),
+        )
+    }));
     calls.extend(plan.keys.iter().map(|key| {
         let algorithm = match key.algorithm {
             KeyAlgorithm::Hs256 => "HS256",
@@ -201,7 +234,7 @@ fn calls(tenant: TenantId, plan: &Plan) -> Vec<(String, Value, String)> {
 }
 
 /// One segment of a path.
-fn escaped(name: &str) -> String {
+pub(super) fn escaped(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let mut text = String::new();
     for byte in name.bytes() {
@@ -232,14 +265,14 @@ pub(super) async fn tenants(admin: &Admin) -> Result<Vec<TenantRow>, CliError> {
     rows(answer["tenants"].take())
 }
 
-fn rows<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, CliError> {
+pub(super) fn rows<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, CliError> {
     serde_json::from_value(value)
         .map_err(|error| CliError::Failed(anyhow::anyhow!("the node speaks another version: {error}")))
 }
 
 #[derive(Deserialize)]
-struct Row<I> {
-    id: I,
+struct Row {
+    id: AgentId,
     settings: Settings,
 }
 
@@ -251,15 +284,18 @@ struct Settings {
 pub(super) async fn existing(admin: &Admin, tenant: TenantId) -> Result<Existing, CliError> {
     let base = format!("/v1/admin/tenants/{tenant}");
     let mut existing = Existing::default();
-    let mut answer = asked(admin, &format!("{base}/queues")).await?;
-    let queues: Vec<Row<QueueId>> = rows(answer["queues"].take())?;
+    let mut answer = asked(admin, &format!("{base}/policy")).await?;
+    let policy: PolicyBody = rows(answer["policy"].take())?;
+    let queues = policy.queues.into_iter();
+    existing.queues.extend(queues.map(|(id, queue)| (queue.name, id)));
+    let calendars = policy.calendars.into_iter();
     existing
-        .queues
-        .extend(queues.into_iter().map(|row| (row.settings.name, row.id)));
+        .calendars
+        .extend(calendars.map(|(id, calendar)| (calendar.name, id)));
     let mut cursor = String::new();
     loop {
         let mut answer = asked(admin, &format!("{base}/agents?limit={PAGE}{cursor}")).await?;
-        let agents: Vec<Row<AgentId>> = rows(answer["agents"].take())?;
+        let agents: Vec<Row> = rows(answer["agents"].take())?;
         existing
             .agents
             .extend(agents.into_iter().map(|row| (row.settings.name, row.id)));
@@ -271,7 +307,7 @@ pub(super) async fn existing(admin: &Admin, tenant: TenantId) -> Result<Existing
 }
 
 /// A tenant that was made a moment ago may not be known to this node's copy of the directory yet.
-async fn asked(admin: &Admin, path: &str) -> Result<Value, CliError> {
+pub(super) async fn asked(admin: &Admin, path: &str) -> Result<Value, CliError> {
     const TRIES: u32 = 50;
     const EVERY: std::time::Duration = std::time::Duration::from_millis(100);
     for _ in 0..TRIES {

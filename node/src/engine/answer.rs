@@ -3,15 +3,17 @@
 use cluster::state_machine::ShardId;
 use cluster::storage::RowStore;
 use routing::event::{ConversationView, Phase};
-use routing::ids::{AgentId, ConversationId, Millis, TenantId};
+use routing::ids::{AgentId, CalendarId, ConversationId, Millis, QueueId, TenantId};
 use routing::queue_manager::WhyNot;
-use routing::settings::Policy;
+use routing::settings::PolicyVersion;
 use routing::state::Tenant;
 use routing::view::Presence;
 
 use crate::error::EngineError;
 use crate::limits::{ENTRIES_PAGE_MAX, GATEWAY_CLOCK_SKEW_MS, PAGE_MAX};
-use crate::query::{AgentRecord, AgentStream, Answer, ConversationFilter, Query, QueueRecord, Why};
+use crate::query::{
+    AgentRecord, AgentStream, Answer, ConversationFilter, PolicyVersionRecord, Query, QueueRecord, Why,
+};
 use crate::reports;
 use crate::shard_host::{
     CLOSED, ENTRIES, PRESENCES, SharedState, conversation_key, entry_key, open_entry, open_presence, open_view,
@@ -88,25 +90,12 @@ pub fn answer(
             let presences: Result<Vec<_>, _> = found.iter().map(|(_, row)| open_presence(row)).collect();
             presences.map(Answer::Presences).map_err(internal)
         }
-        Query::Setting => with(&|tenant| {
-            let (rules, fallback) = tenant.rules();
-            let calendars = tenant.calendars().map(|(id, given, _, _)| (id, given.clone()));
-            let policy = Policy {
-                skills: tenant.skills().clone(),
-                queues: tenant
-                    .queues()
-                    .map(|view| (view.queue, (*view.settings).clone()))
-                    .collect(),
-                rules: rules.to_vec(),
-                fallback: fallback.cloned(),
-                calendars: calendars.collect(),
-                routing: tenant.routing().clone(),
-            };
-            Answer::Setting {
-                policy: Box::new(policy),
-                agents: tenant.agents().map(|view| (view.agent, view.settings)).collect(),
-            }
+        Query::Setting => with(&|tenant| Answer::Setting {
+            policy: Box::new(tenant.policy()),
+            agents: tenant.agents().map(|view| (view.agent, view.settings)).collect(),
         }),
+        Query::Policy { version } => with(&|tenant| policy(tenant, version)),
+        Query::PolicyVersions => with(&|tenant| Answer::PolicyVersions(policy_versions(tenant))),
         Query::Agent(id) => with(&|tenant| Answer::Agent(agent(tenant, id))),
         Query::AgentNamed(name) => {
             with(&|tenant| Answer::Agent(tenant.agent_named(&name).and_then(|id| agent(tenant, id))))
@@ -198,6 +187,59 @@ fn conversations(
             .take(limit)
             .collect(),
     }
+}
+
+/// The policy in force, or a version that is kept.
+pub(crate) fn policy(tenant: &Tenant, version: Option<u64>) -> Answer {
+    let in_force = tenant.policy_version();
+    let version = version.unwrap_or(in_force);
+    let policy = match version == in_force {
+        true => Some(tenant.policy()),
+        false => tenant.policy_of(version),
+    };
+    Answer::Policy {
+        version,
+        policy: policy.map(Box::new),
+    }
+}
+
+/// The versions that are kept, with what they changed by name.
+pub(crate) fn policy_versions(tenant: &Tenant) -> Vec<PolicyVersionRecord> {
+    let record = |version: &PolicyVersion| {
+        let changed = version.changed();
+        let queue = |id: &QueueId| {
+            let known = tenant.queue(*id);
+            format!(
+                "queue {}",
+                known.map_or_else(|| id.to_string(), |view| view.settings.name.clone())
+            )
+        };
+        let calendar = |id: &CalendarId| {
+            let known = tenant.calendars().find(|(known, ..)| known == id);
+            format!(
+                "calendar {}",
+                known.map_or_else(|| id.to_string(), |(_, given, ..)| given.settings.name.clone())
+            )
+        };
+        let mut parts: Vec<String> = changed
+            .skills
+            .iter()
+            .map(|skill| format!("skill {}", skill.0))
+            .collect();
+        parts.extend(changed.queues.iter().map(queue));
+        parts.extend(changed.calendars.iter().map(calendar));
+        parts.extend(changed.rules.then(|| "rules".to_owned()));
+        parts.extend(changed.routing.then(|| "routing".to_owned()));
+        PolicyVersionRecord {
+            version: version.version,
+            index: version.index,
+            at_ms: version.at_ms,
+            by: version.by.clone(),
+            note: version.note.clone(),
+            changed: parts,
+        }
+    };
+    tenant.policies().iter().map(record).collect()
 }
 
 fn agent(tenant: &Tenant, id: AgentId) -> Option<AgentRecord> {

@@ -166,6 +166,24 @@ pub(crate) fn check_expression(when: &str) -> Result<(), RuleError> {
     }
 }
 
+/// The value of an expression that looks at nothing of the conversation.
+pub fn constant(when: &str) -> Option<bool> {
+    let program = compile(when).ok()?;
+    if program
+        .references()
+        .variables()
+        .iter()
+        .any(|name| VARIABLES.contains(name))
+    {
+        return None;
+    }
+    let context = cel::Context::default();
+    match catch_unwind(AssertUnwindSafe(|| program.execute(&context))).ok()? {
+        Ok(cel::Value::Bool(value)) => Some(value),
+        _ => None,
+    }
+}
+
 /// Compiles an expression and walks its tree.
 pub(super) fn compile(when: &str) -> Result<Program, RuleError> {
     if when.len() > RULE_MAX_BYTES {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use routing::ids::{Channel, SkillName};
-use routing::limits::{AGENT_QUEUES_MAX, AGENT_SKILLS_MAX, CHANNELS_MAX, DURATION_MAX_MS, NAME_MAX_BYTES};
-use routing::settings::{AgentSettings, Capacity, ChannelCapacity, Membership};
+use routing::ids::{Channel, QueueId, SkillName};
+use routing::limits::{
+    AGENT_QUEUES_MAX, AGENT_SKILLS_MAX, CHANNELS_MAX, DURATION_MAX_MS, NAME_MAX_BYTES, RATE_MAX, RINGS_MAX,
+};
+use routing::settings::{AgentSettings, AssignmentRate, Capacity, ChannelCapacity, Membership};
 
 use super::{Names, queues};
 use crate::toml_input::{Mistakes, Place, Raw, Reader};
@@ -17,21 +19,7 @@ pub(super) fn read(mut reader: Reader<'_>, name: &str, names: &Names, mistakes: 
         Some(table) => skills(table, names, mistakes),
         None => BTreeMap::new(),
     };
-    let path = reader.path_of("queues");
-    let named = reader.texts("queues", mistakes).unwrap_or_default();
-    if named.len() > AGENT_QUEUES_MAX {
-        let right = format!("at most {AGENT_QUEUES_MAX} are allowed");
-        reader.wrong(
-            "queues",
-            mistakes,
-            format!("{} queues are too many", named.len()),
-            right,
-        );
-    }
-    let queues = named
-        .into_iter()
-        .filter_map(|(line, queue)| names.queue(queue, Place::Line(line), &path, mistakes));
-    let queues = Membership::plain(queues);
+    let queues = memberships(&mut reader, names, mistakes);
     let capacity = capacity(&mut reader, mistakes);
     let settings = AgentSettings {
         name: name.to_owned(),
@@ -43,10 +31,81 @@ pub(super) fn read(mut reader: Reader<'_>, name: &str, names: &Names, mistakes: 
         lease_hold_ms: reader
             .duration_ms("lease_hold", DURATION_MAX_MS, mistakes)
             .unwrap_or(LEASE_HOLD_MS),
-        ..AgentSettings::default()
+        rate: reader.table("rate", mistakes).and_then(|table| rate(table, mistakes)),
+        warm_up_ms: reader.duration_ms("warm_up", DURATION_MAX_MS, mistakes).unwrap_or(0),
     };
     reader.finish(mistakes);
     settings
+}
+
+/// `["support", "sales"]`, or `{ support = {}, sales = { tier = 1, position = 2, weight = 3 } }`.
+fn memberships(reader: &mut Reader<'_>, names: &Names, mistakes: &mut Mistakes) -> BTreeMap<QueueId, Membership> {
+    let path = reader.path_of("queues");
+    let is_table = reader
+        .entries()
+        .any(|(key, _, item)| key == "queues" && matches!(item.value, Raw::Table(_)));
+    let mut queues = BTreeMap::new();
+    if is_table {
+        let Some(mut table) = reader.table("queues", mistakes) else {
+            return queues;
+        };
+        for (name, line, item) in table.entries() {
+            let queue = names.queue(name, Place::Line(line), &path, mistakes);
+            let Raw::Table(inner) = &item.value else {
+                let wrong = format!("{} is no membership", item.value.describe());
+                let right = "write { tier = 1, position = 2, weight = 3 }, or {} for the usual";
+                mistakes.add(Place::Line(line), &table.path_of(name), wrong, right);
+                continue;
+            };
+            let membership = membership(Reader::new(table.path_of(name), line, inner), mistakes);
+            queues.extend(queue.map(|queue| (queue, membership)));
+        }
+    } else {
+        let named = reader.texts("queues", mistakes).unwrap_or_default();
+        let known = named
+            .into_iter()
+            .filter_map(|(line, queue)| names.queue(queue, Place::Line(line), &path, mistakes));
+        queues = Membership::plain(known);
+    }
+    if queues.len() > AGENT_QUEUES_MAX {
+        let right = format!("at most {AGENT_QUEUES_MAX} are allowed");
+        reader.wrong(
+            "queues",
+            mistakes,
+            format!("{} queues are too many", queues.len()),
+            right,
+        );
+    }
+    queues
+}
+
+fn membership(mut table: Reader<'_>, mistakes: &mut Mistakes) -> Membership {
+    let mut membership = Membership::default();
+    if let Some(tier) = table.integer("tier", 0..=RINGS_MAX as u64, mistakes) {
+        membership.tier = tier as u8;
+    }
+    if let Some(position) = table.integer("position", 0..=u64::from(u16::MAX), mistakes) {
+        membership.position = position as u16;
+    }
+    if let Some(weight) = table.integer("weight", 1..=u64::from(u16::MAX), mistakes) {
+        membership.weight = weight as u16;
+    }
+    table.finish(mistakes);
+    membership
+}
+
+/// `{ max = 3, window = "1m" }`.
+fn rate(mut table: Reader<'_>, mistakes: &mut Mistakes) -> Option<AssignmentRate> {
+    let max = table.integer("max", 1..=u64::from(RATE_MAX), mistakes);
+    let window_ms = queues::needed_duration(&mut table, "window", mistakes);
+    if max.is_none() && !table.entries().any(|(key, _, _)| key == "max") {
+        table.wrong("max", mistakes, "missing", "how many new ones within the window?");
+    }
+    table.finish(mistakes);
+    Some(AssignmentRate {
+        max: max? as u8,
+        window_ms: window_ms?,
+    })
 }
 
 /// `{ billing = 5, "language.ja" = 10 }`.
@@ -84,6 +143,7 @@ pub(super) fn skills(mut table: Reader<'_>, names: &Names, mistakes: &mut Mistak
 
 fn capacity(reader: &mut Reader<'_>, mistakes: &mut Mistakes) -> Capacity {
     let total = reader.integer("capacity", 0..=u64::from(u32::MAX), mistakes);
+    let interruptible = reader.integer("interruptible", 0..=u64::from(u32::MAX), mistakes);
     let mut channels = BTreeMap::new();
     match reader.table("channels", mistakes) {
         Some(mut table) => {
@@ -123,15 +183,18 @@ fn capacity(reader: &mut Reader<'_>, mistakes: &mut Mistakes) -> Capacity {
             }
         }
     }
-    // Without a total, it is what all channels together can take.
-    let all = channels
-        .values()
-        .map(|channel: &ChannelCapacity| u32::from(channel.concurrent_max) * channel.cost);
-    let total = total.map_or_else(|| all.fold(0, u32::saturating_add), |total| total as u32);
+    // Without a total, it is what all channels of its pool together can take.
+    let all = |soft: bool| {
+        let pool = channels
+            .values()
+            .filter(|channel: &&ChannelCapacity| channel.interruptible == soft);
+        let units = pool.map(|channel| u32::from(channel.concurrent_max) * channel.cost);
+        units.fold(0, u32::saturating_add)
+    };
     Capacity {
-        total,
+        total: total.map_or_else(|| all(false), |total| total as u32),
+        interruptible: interruptible.map_or_else(|| all(true), |total| total as u32),
         channels,
-        interruptible: 0,
     }
 }
 
@@ -144,8 +207,17 @@ fn channel(mut table: Reader<'_>, mistakes: &mut Mistakes) -> ChannelCapacity {
         concurrent_max: most.unwrap_or(1) as u16,
         cost: table.integer("cost", 0..=1_000, mistakes).unwrap_or(1) as u32,
         exclusive: table.flag("exclusive", mistakes).unwrap_or(false),
-        interruptible: false,
+        interruptible: table.flag("interruptible", mistakes).unwrap_or(false),
     };
+    if capacity.exclusive && capacity.interruptible {
+        let right = "exclusive work interrupts what is interruptible; it cannot be both";
+        table.wrong(
+            "interruptible",
+            mistakes,
+            "nothing comes beside what is exclusive",
+            right,
+        );
+    }
     table.finish(mistakes);
     capacity
 }

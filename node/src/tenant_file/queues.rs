@@ -1,36 +1,23 @@
 //! `[[queue]]`.
 
-use routing::limits::{DURATION_MAX_MS, ESCALATIONS_MAX, PRIORITY_MAX};
-use routing::settings::{
-    AgentChoice, AtCap, EscalateAction, EscalateWhen, Escalation, NoReply, Order, QueueSettings, WrapUp,
-};
+mod order;
+mod passing;
+
+use routing::limits::{DURATION_MAX_MS, OFFERS_AT_ONCE_MAX};
+use routing::settings::{AtCap, CrossQueueTerms, NoReply, QueueSettings, ReturnWhenFull, WhenClosed, WrapUp};
 
 use super::Names;
 use crate::toml_input::{Mistakes, Place, Raw, Reader, suggestion};
 
+pub(super) use order::{CHOICES, ORDERS, credit, targets};
+
 pub(super) fn read(mut reader: Reader<'_>, name: &str, names: &Names, mistakes: &mut Mistakes) -> QueueSettings {
     let mut queue = QueueSettings::named(name);
-    queue.order = order(&mut reader, mistakes);
-    if let Some(choice) = choice(&mut reader, mistakes) {
+    queue.order = order::order(&mut reader, mistakes);
+    if let Some(choice) = order::choice(&mut reader, mistakes) {
         queue.choice = choice;
     }
-    let durations: [(&'static str, &mut u64); 7] = [
-        ("offer_timeout", &mut queue.offer_timeout_ms),
-        ("decline_exclude", &mut queue.decline_exclude_ms),
-        ("wait_max", &mut queue.wait_max_ms),
-        ("abandon_hold", &mut queue.abandon_hold_ms),
-        ("short_abandon", &mut queue.short_abandon_ms),
-        ("reopen_window", &mut queue.reopen_window_ms),
-        ("answer_target", &mut queue.answer_target_ms),
-    ];
-    for (key, place) in durations {
-        if let Some(ms) = reader.duration_ms(key, DURATION_MAX_MS, mistakes) {
-            *place = ms;
-        }
-    }
-    if queue.offer_timeout_ms == 0 {
-        reader.wrong("offer_timeout", mistakes, "an offer needs some time", "20s is usual");
-    }
+    durations(&mut reader, &mut queue, mistakes);
     if let Some(auto) = reader.flag("auto_accept", mistakes) {
         queue.auto_accept = auto;
     }
@@ -40,11 +27,33 @@ pub(super) fn read(mut reader: Reader<'_>, name: &str, names: &Names, mistakes: 
     if let Some(length) = reader.integer("length_max", 0..=u64::from(u32::MAX), mistakes) {
         queue.length_max = length as u32;
     }
+    if let Some(many) = reader.integer("offers_at_once", 1..=OFFERS_AT_ONCE_MAX as u64, mistakes) {
+        queue.offers_at_once = many as u8;
+    }
+    if queue.auto_accept && queue.offers_at_once > 1 {
+        let right = "remove one of `auto_accept` and `offers_at_once`";
+        reader.wrong(
+            "offers_at_once",
+            mistakes,
+            "who is assigned without asking is one",
+            right,
+        );
+    }
     queue.at_cap = at_cap(&mut reader, mistakes);
     queue.no_reply = reader
         .table("no_reply", mistakes)
         .and_then(|table| no_reply(table, mistakes));
-    queue.escalations = escalations(&mut reader, names, mistakes);
+    queue.escalations = passing::escalations(&mut reader, names, mistakes);
+    queue.relaxations = passing::relaxations(&mut reader, names, mistakes);
+    queue.rings = passing::rings(&mut reader, mistakes);
+    if let Some(full) = return_when_full(&mut reader, mistakes) {
+        queue.return_when_full = full;
+    }
+    let (place, path) = (Place::Line(reader.line_of("calendar")), reader.path_of("calendar"));
+    let calendar = reader.text("calendar", mistakes);
+    queue.calendar = calendar.and_then(|name| names.calendar(name, place, &path, mistakes));
+    queue.when_closed = when_closed(&mut reader, names, mistakes);
+    queue.cross_queue = cross_queue(&mut reader, mistakes);
     queue.wrap_up = reader
         .table("wrap_up", mistakes)
         .map_or(WrapUp::None, |table| wrap_up(table, mistakes));
@@ -52,46 +61,26 @@ pub(super) fn read(mut reader: Reader<'_>, name: &str, names: &Names, mistakes: 
     queue
 }
 
-fn order(reader: &mut Reader<'_>, mistakes: &mut Mistakes) -> Order {
-    let step = reader.duration_ms("ageing_step", DURATION_MAX_MS, mistakes);
-    let order = match reader.text("order", mistakes) {
-        None | Some("strict_priority") => Order::StrictPriority,
-        Some("linear_ageing") => {
-            if step.is_none_or(|step| step == 0) {
-                let right = "write `ageing_step = \"30s\"`: the age that one step of priority outweighs";
-                reader.wrong("ageing_step", mistakes, "linear ageing needs a step", right);
-            }
-            return Order::LinearAgeing {
-                step_ms: step.unwrap_or(1),
-            };
-        }
-        Some(other) => {
-            let right = suggestion(other, ["strict_priority", "linear_ageing"]);
-            reader.wrong("order", mistakes, format!("{other:?} is no order"), right);
-            return Order::StrictPriority;
-        }
-    };
-    if step.is_some() {
-        let right = "remove it, or write `order = \"linear_ageing\"`";
-        reader.wrong("ageing_step", mistakes, "strict priority has no ageing", right);
-    }
-    order
-}
-
-fn choice(reader: &mut Reader<'_>, mistakes: &mut Mistakes) -> Option<AgentChoice> {
-    const CHOICES: [(&str, AgentChoice); 4] = [
-        ("longest_idle", AgentChoice::LongestIdle),
-        ("least_loaded", AgentChoice::LeastLoaded),
-        ("most_skilled", AgentChoice::MostSkilled),
-        ("round_robin", AgentChoice::RoundRobin),
+fn durations(reader: &mut Reader<'_>, queue: &mut QueueSettings, mistakes: &mut Mistakes) {
+    let durations: [(&'static str, &mut u64); 9] = [
+        ("offer_timeout", &mut queue.offer_timeout_ms),
+        ("decline_exclude", &mut queue.decline_exclude_ms),
+        ("wait_max", &mut queue.wait_max_ms),
+        ("abandon_hold", &mut queue.abandon_hold_ms),
+        ("short_abandon", &mut queue.short_abandon_ms),
+        ("reopen_window", &mut queue.reopen_window_ms),
+        ("answer_target", &mut queue.answer_target_ms),
+        ("idle_pause", &mut queue.idle_pause_ms),
+        ("silent_abandon", &mut queue.silent_abandon_ms),
     ];
-    let text = reader.text("choice", mistakes)?;
-    let found = CHOICES.iter().find(|(name, _)| *name == text);
-    if found.is_none() {
-        let right = suggestion(text, CHOICES.map(|(name, _)| name));
-        reader.wrong("choice", mistakes, format!("{text:?} is no choice of agent"), right);
+    for (key, place) in durations {
+        if let Some(ms) = reader.duration_ms(key, DURATION_MAX_MS, mistakes) {
+            *place = ms;
+        }
     }
-    found.map(|(_, choice)| *choice)
+    if queue.offer_timeout_ms == 0 {
+        reader.wrong("offer_timeout", mistakes, "an offer needs some time", "20s is usual");
+    }
 }
 
 fn at_cap(reader: &mut Reader<'_>, mistakes: &mut Mistakes) -> AtCap {
@@ -122,7 +111,7 @@ fn at_cap(reader: &mut Reader<'_>, mistakes: &mut Mistakes) -> AtCap {
     }
 }
 
-fn needed_duration(reader: &mut Reader<'_>, key: &'static str, mistakes: &mut Mistakes) -> Option<u64> {
+pub(super) fn needed_duration(reader: &mut Reader<'_>, key: &'static str, mistakes: &mut Mistakes) -> Option<u64> {
     if !reader.entries().any(|(name, _, _)| name == key) {
         reader.wrong(key, mistakes, "missing", "a duration is needed, like \"2m\"");
     }
@@ -164,56 +153,86 @@ fn wrap_up(mut table: Reader<'_>, mistakes: &mut Mistakes) -> WrapUp {
     wrap_up
 }
 
-fn escalations(reader: &mut Reader<'_>, names: &Names, mistakes: &mut Mistakes) -> Vec<Escalation> {
-    let steps = reader.tables("escalations", mistakes);
-    if steps.len() > ESCALATIONS_MAX {
-        let right = format!("at most {ESCALATIONS_MAX} are allowed");
-        reader.wrong(
-            "escalations",
-            mistakes,
-            format!("there are {} steps", steps.len()),
-            right,
-        );
+fn return_when_full(reader: &mut Reader<'_>, mistakes: &mut Mistakes) -> Option<ReturnWhenFull> {
+    let wait_ms = reader.duration_ms("return_wait", DURATION_MAX_MS, mistakes);
+    let full = match reader.text("return_when_full", mistakes) {
+        None | Some("wait_for_owner") => return wait_ms.map(ReturnWhenFull::WaitForOwnerMs),
+        Some("anybody") => ReturnWhenFull::Anybody,
+        Some("stay_paused") => ReturnWhenFull::StayPaused,
+        Some(other) => {
+            let right = suggestion(other, ["wait_for_owner", "anybody", "stay_paused"]);
+            let wrong = format!("{other:?} is nothing that happens when the owner is full");
+            reader.wrong("return_when_full", mistakes, wrong, right);
+            return None;
+        }
+    };
+    if wait_ms.is_some() {
+        let right = "remove it, or write `return_when_full = \"wait_for_owner\"`";
+        reader.wrong("return_wait", mistakes, "nobody is waited for", right);
     }
-    steps
-        .into_iter()
-        .filter_map(|step| escalation(step, names, mistakes))
-        .collect()
+    Some(full)
 }
 
-fn escalation(mut step: Reader<'_>, names: &Names, mistakes: &mut Mistakes) -> Option<Escalation> {
-    let waited = step
-        .duration_ms("waited", DURATION_MAX_MS, mistakes)
-        .map(EscalateWhen::WaitedMs);
-    let longer = step.integer("longer_than", 0..=u64::from(u32::MAX), mistakes);
-    let longer = longer.map(|longer| EscalateWhen::LongerThan(longer as u32));
-    let raise = step.integer("raise_priority", 0..=u64::from(PRIORITY_MAX), mistakes);
-    let raise = raise.map(|priority| EscalateAction::RaisePriority(priority as u8));
-    let (place, path) = (Place::Line(step.line_of("move_to")), step.path_of("move_to"));
-    let named = step.text("move_to", mistakes);
-    let moved = named.and_then(|name| names.queue(name, place, &path, mistakes));
-    let whens = step
-        .entries()
-        .filter(|(key, _, _)| ["waited", "longer_than"].contains(key))
-        .count();
-    let actions = step
-        .entries()
-        .filter(|(key, _, _)| ["raise_priority", "move_to"].contains(key))
-        .count();
-    if whens != 1 || actions != 1 {
-        let right = "one of `waited`, `longer_than`, and one of `raise_priority`, `move_to`";
-        mistakes.add(
-            Place::Line(step.line()),
-            &step.path_of("waited"),
-            "a step has one condition and one action",
-            right,
-        );
+fn when_closed(reader: &mut Reader<'_>, names: &Names, mistakes: &mut Mistakes) -> WhenClosed {
+    let text = reader.text("closed_text", mistakes).filter(|text| !text.is_empty());
+    let (place, path) = (
+        Place::Line(reader.line_of("closed_move_to")),
+        reader.path_of("closed_move_to"),
+    );
+    let named = reader.text("closed_move_to", mistakes);
+    let to = named.and_then(|name| names.queue(name, place, &path, mistakes));
+    let (closed, beside) = match (reader.text("when_closed", mistakes), text, to) {
+        (None | Some("refuse"), text, to) => (WhenClosed::Refuse, text.is_some() || to.is_some()),
+        (Some("wait"), text, to) => (WhenClosed::Wait, text.is_some() || to.is_some()),
+        (Some("offline"), Some(text), to) => (WhenClosed::Offline { text: text.to_owned() }, to.is_some()),
+        (Some("move"), text, Some(to)) => (WhenClosed::MoveQueue(to), text.is_some()),
+        (Some("offline"), None, _) => {
+            let right = "write `closed_text = \"…\"`: what the customer is told";
+            reader.wrong(
+                "when_closed",
+                mistakes,
+                "a closed queue that takes messages needs a text",
+                right,
+            );
+            return WhenClosed::Refuse;
+        }
+        (Some("move"), _, None) => {
+            if named.is_none() {
+                let right = "write `closed_move_to = \"…\"`";
+                reader.wrong("when_closed", mistakes, "to which queue?", right);
+            }
+            return WhenClosed::Refuse;
+        }
+        (Some(other), ..) => {
+            let right = suggestion(other, ["refuse", "wait", "offline", "move"]);
+            let wrong = format!("{other:?} is nothing that happens when a queue is closed");
+            reader.wrong("when_closed", mistakes, wrong, right);
+            return WhenClosed::Refuse;
+        }
+    };
+    if beside {
+        let right = "`closed_text` goes with \"offline\", `closed_move_to` with \"move\"";
+        reader.wrong("when_closed", mistakes, "what is said beside it does not fit", right);
     }
-    step.finish(mistakes);
-    Some(Escalation {
-        when: waited.or(longer)?,
-        action: raise.or(moved.map(EscalateAction::MoveQueue))?,
-    })
+    closed
+}
+
+fn cross_queue(reader: &mut Reader<'_>, mistakes: &mut Mistakes) -> CrossQueueTerms {
+    const MOST: u64 = 1_000_000;
+    let mut terms = CrossQueueTerms::default();
+    if let Some(weight) = reader.integer("weight", 1..=MOST, mistakes) {
+        terms.weight = weight as u32;
+    }
+    if let Some(rank) = reader.integer("rank", 0..=255, mistakes) {
+        terms.rank = rank as u8;
+    }
+    if let Some(ratio) = reader.integer("ratio", 0..=MOST, mistakes) {
+        terms.ratio = ratio as u32;
+    }
+    if let Some(cost) = reader.integer("cost", 1..=MOST, mistakes) {
+        terms.cost = cost as u32;
+    }
+    terms
 }
 
 /// A level of a skill, out of a table's entry.

@@ -113,7 +113,7 @@ fn classification(reader: &mut Reader<'_>, names: &Names, mistakes: &mut Mistake
     }
 }
 
-fn requirements(
+pub(super) fn requirements(
     reader: &mut Reader<'_>,
     key: &'static str,
     names: &Names,

@@ -27,6 +27,15 @@ impl fmt::Display for TenantFile {
                 agent.skills.len()
             )?;
         }
+        for calendar in &self.calendars {
+            writeln!(
+                f,
+                "  calendar {:<19} {}, {} exceptions",
+                calendar.name,
+                calendar.zone,
+                calendar.exceptions.len()
+            )?;
+        }
         for rule in &self.rules {
             writeln!(f, "  rule    {:<20} {}", rule.name, rule.when)?;
         }

@@ -1,4 +1,6 @@
-use routing::settings::{AgentChoice, AtCap, EscalateWhen, Order, WrapUp};
+use routing::settings::{
+    AgentChoice, AtCap, CrossQueue, EscalateAction, EscalateWhen, Membership, Order, ReturnWhenFull, WrapUp,
+};
 
 use super::*;
 
@@ -51,66 +53,200 @@ fn the_plan_keeps_existing_ids_and_refers_to_none_that_is_not_there() {
     let existing = Existing {
         queues: BTreeMap::from([("support".to_owned(), QueueId(77))]),
         agents: BTreeMap::from([("hana".to_owned(), AgentId(88))]),
+        ..Existing::default()
     };
-    let plan = file.plan(&existing);
-    let mut queues: Vec<QueueId> = existing.queues.values().copied().collect();
-    let mut agents = Vec::new();
-    let mut skills = Vec::new();
-    for command in &plan.commands {
-        match command {
-            Command::PutTenant { name } => assert_eq!(name, "Demo shop"),
-            Command::PutSkill { skill, .. } => skills.push(skill.clone()),
-            Command::PutQueue { queue, settings } => {
-                for step in &settings.escalations {
-                    if let EscalateAction::MoveQueue(to) = step.action {
-                        assert!(queues.contains(&to), "{} refers ahead", settings.name);
-                    }
-                }
-                assert_eq!(settings.name == "support", *queue == QueueId(77));
-                queues.push(*queue);
-            }
-            Command::PutAgent { agent, settings } => {
-                assert!(settings.queues.keys().all(|queue| queues.contains(queue)));
-                assert!(settings.skills.keys().all(|skill| skills.contains(skill)));
-                assert_eq!(settings.name == "hana", *agent == AgentId(88));
-                agents.push(*agent);
-            }
-            Command::PutRules { rules, fallback } => {
-                let parts = rules
-                    .iter()
-                    .flat_map(|rule| rule.parts.iter().map(|(_, part)| part))
-                    .chain(fallback);
-                for part in parts {
-                    assert!(part.queues.iter().all(|queue| queues.contains(queue)));
-                    assert!(
-                        part.preferred_agent
-                            .iter()
-                            .all(|preference| agents.contains(&preference.agent))
-                    );
-                }
-            }
-            other => panic!("{other:?}"),
-        }
-    }
+    let Plan {
+        name, policy, agents, ..
+    } = file.plan(&existing).unwrap();
     assert_eq!(
-        (agents.len(), skills.len(), plan.commands.len()),
-        (9, 6, 1 + 6 + 4 + 9 + 1)
+        (&*name, policy.queues.len(), agents.len(), policy.skills.len()),
+        ("Demo shop", 4, 9, 6)
     );
-    assert!(matches!(plan.commands.last(), Some(Command::PutRules { .. })));
+    for (queue, settings) in &policy.queues {
+        for step in &settings.escalations {
+            if let EscalateAction::MoveQueue(to) = step.action {
+                assert!(policy.queues.contains_key(&to), "{} moves to nowhere", settings.name);
+            }
+        }
+        assert_eq!(settings.name == "support", *queue == QueueId(77));
+    }
+    for (agent, settings) in &agents {
+        assert!(settings.queues.keys().all(|queue| policy.queues.contains_key(queue)));
+        assert!(settings.skills.keys().all(|skill| policy.skills.contains_key(skill)));
+        assert_eq!(settings.name == "hana", *agent == AgentId(88));
+    }
+    let parts = policy
+        .rules
+        .iter()
+        .flat_map(|rule| rule.parts.iter().map(|(_, part)| part))
+        .chain(&policy.fallback);
+    for part in parts {
+        assert!(part.queues.iter().all(|queue| policy.queues.contains_key(queue)));
+        let mut preferred = part.preferred_agent.iter();
+        assert!(preferred.all(|preference| agents.iter().any(|(agent, _)| *agent == preference.agent)));
+    }
 }
 
 #[test]
-fn a_queue_that_escalates_ahead_is_put_twice() {
-    let plan = demo().plan(&Existing::default());
-    let sales: Vec<usize> = plan
-        .commands
-        .iter()
-        .filter_map(|command| match command {
-            Command::PutQueue { settings, .. } if settings.name == "sales" => Some(settings.escalations.len()),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(sales, [0, 2]);
+fn a_policy_file_prefers_agents_who_are_there_already() {
+    let text = "[tenant]\nname = \"t\"\n[[queue]]\nname = \"q\"\n[[rule]]\nname = \"r\"\nwhen = \"true\"\nqueues = [\"q\"]\n\
+                preferred_agent = { agent = \"hana\" }\n";
+    let file = TenantFile::parse("t", text, NONE).unwrap();
+    assert_eq!(file.plan(&Existing::default()), Err(PlanError("hana".to_owned())));
+    let existing = Existing {
+        agents: BTreeMap::from([("hana".to_owned(), AgentId(88))]),
+        ..Existing::default()
+    };
+    let plan = file.plan(&existing).unwrap();
+    let preferred = plan.policy.rules[0].parts[0].1.preferred_agent.as_ref();
+    assert_eq!(preferred.map(|preference| preference.agent), Some(AgentId(88)));
+    let with_agent = format!("{text}[[agent]]\nname = \"ken\"\nchannels = {{}}\n");
+    assert!(mistakes(&with_agent).contains("there is no agent \"hana\" in this file"));
+}
+
+/// Everything that a file can say, and back.
+const WHOLE: &str = include_str!("whole.toml");
+
+#[test]
+fn everything_that_can_be_said_is_read_and_written_back() {
+    let file = TenantFile::parse("whole.toml", WHOLE, NONE).unwrap_or_else(|errors| panic!("{errors}"));
+    let queue = |name: &str| file.queues.iter().find(|queue| queue.name == name).unwrap();
+    let main = queue("main");
+    assert_eq!(
+        main.order,
+        Order::AccumulatingPriority {
+            rates: [1, 1, 1, 1, 1, 1, 1, 1, 4, 8]
+        }
+    );
+    assert_eq!((main.choice, main.offers_at_once), (AgentChoice::FixedOrder, 3));
+    assert_eq!(
+        (main.relaxations.len(), main.rings.len(), main.escalations.len()),
+        (3, 5, 4)
+    );
+    assert_eq!((main.idle_pause_ms, main.silent_abandon_ms), (600_000, 300_000));
+    assert_eq!(
+        (
+            main.cross_queue.weight,
+            main.cross_queue.rank,
+            main.cross_queue.ratio,
+            main.cross_queue.cost
+        ),
+        (3, 1, 2, 5)
+    );
+    assert_eq!(queue("bots").return_when_full, ReturnWhenFull::StayPaused);
+    let mia = &file.agents[0];
+    assert_eq!(
+        mia.queues[&QueueId(1)],
+        Membership {
+            tier: 1,
+            position: 2,
+            weight: 3
+        }
+    );
+    assert_eq!(
+        (
+            mia.rate.unwrap().max,
+            mia.warm_up_ms,
+            mia.capacity.total,
+            mia.capacity.interruptible
+        ),
+        (3, 900_000, 4, 6)
+    );
+    let office = &file.calendars[0];
+    assert_eq!((office.weekly.len(), office.exceptions.len()), (5 + 2, 3));
+    assert_eq!(
+        (file.routing.cross_queue, file.routing.batch_max),
+        (CrossQueue::GeneralisedCmu, 16)
+    );
+
+    let plan = file.as_it_stands();
+    let agents: BTreeMap<AgentId, AgentSettings> = plan.agents.iter().cloned().collect();
+    let written = Named {
+        tenant: &plan.name,
+        policy: &plan.policy,
+        agents: &agents,
+        with_agents: true,
+    }
+    .write();
+    let again = TenantFile::parse("written", &written, NONE).unwrap_or_else(|errors| panic!("{errors}\n{written}"));
+    assert_eq!(again.as_it_stands(), plan, "{written}");
+    assert_eq!(
+        file.places.line("queue[0].rings[4].while_estimate_above"),
+        Some(line_of("while_estimate_above"))
+    );
+    assert_eq!(
+        file.places.line("queue[0].calendar.nothing[3]"),
+        Some(line_of("calendar = \"office\""))
+    );
+}
+
+fn line_of(text: &str) -> usize {
+    WHOLE.lines().position(|line| line.contains(text)).unwrap() + 1
+}
+
+#[test]
+fn mistakes_in_what_is_new_have_their_lines_too() {
+    let text = "\
+[tenant]
+name = \"t\"
+[routing]
+cross_queue = \"wieghted\"
+zone = \"Asia/Tokio\"
+[[calendar]]
+name = \"office\"
+zone = \"Asia/Tokyo\"
+weekly = { mon-fri = \"9-18\", tue = \"10:00-11:00\" , son = \"10:00-11:00\" }
+exceptions = [
+  { date = \"2026-02-30\" },
+  { date = 2026-12-24, hours = \"22:00-02:00\" },
+]
+[[queue]]
+name = \"q\"
+order = \"accumulating_priority\"
+credit = { 0 = 4, 9 = 1, 10 = 2 }
+ageing_step = \"1s\"
+relaxations = [{ after = \"2m\", drop = true }, { after = \"1m\", lower_by = 1, prefer = true }]
+rings = [{ after = \"1m\", while_length_above = 3 }]
+calendar = \"offcie\"
+when_closed = \"offline\"
+offers_at_once = 9
+weight = 0
+escalations = [{ waited = \"1m\", close = \"\" }]
+return_when_full = \"anybody\"
+return_wait = \"3s\"
+[[agent]]
+name = \"a\"
+queues = { q = { tier = 8 }, r = {} }
+rate = { max = 0, window = \"1m\" }
+channels = { voice = { concurrent_max = 1, exclusive = true, interruptible = true } }
+";
+    let all = mistakes(text);
+    for expected in [
+        "line 4: `routing.cross_queue`: \"wieghted\" is no cross-queue policy; did you mean `weighted`?",
+        "line 5: `routing.zone`: there is no time zone \"Asia/Tokio\"",
+        "line 9: `calendar[0].weekly.mon-fri`: the text \"9-18\" are no hours of a day",
+        "line 9: `calendar[0].weekly.son`: no day of the week",
+        "line 11: `calendar[0].exceptions[0].date`: \"2026-02-30\" is no date",
+        "line 12: `calendar[0].exceptions[1].hours`: the text \"22:00-02:00\" are no hours of a day",
+        "line 17: `queue[0].credit`: a higher priority earns less than a lower one",
+        "line 17: `queue[0].credit.10`: no priority",
+        "line 18: `queue[0].ageing_step`: accumulating_priority has nothing of the kind",
+        "line 19: `queue[0].relaxations`: a later step comes sooner",
+        "line 19: `queue[0].relaxations[1].lower_by`: what becomes of the skill?",
+        "line 20: `queue[0].rings[0].after`: a ring opens by one condition",
+        "line 21: `queue[0].calendar`: there is no calendar \"offcie\" in this file; declare it as [[calendar]]; did you mean `office`?",
+        "line 22: `queue[0].when_closed`: a closed queue that takes messages needs a text",
+        "line 23: `queue[0].offers_at_once`: the number 9 does not fit",
+        "line 24: `queue[0].weight`: the number 0 does not fit",
+        "line 25: `queue[0].escalations[0].close`: empty or too long",
+        "line 27: `queue[0].return_wait`: nobody is waited for",
+        "line 30: `agent[0].queues.q.tier`: the number 8 does not fit",
+        "there is no queue \"r\" in this file",
+        "line 31: `agent[0].rate.max`: the number 0 does not fit",
+        "line 32: `agent[0].channels.voice.interruptible`: nothing comes beside what is exclusive",
+    ] {
+        assert!(all.contains(expected), "missing: {expected}\nin:\n{all}");
+    }
 }
 
 #[test]

@@ -16,7 +16,8 @@ use crate::limits;
 use crate::rejection::Rejection;
 use crate::settings::{Calendar, CalendarSettings, Policy, Replaced, RoutingSettings};
 
-/// Every part is checked as it would be alone, but against the whole: what it names must be in the policy.
+/// Every part is checked as it would be alone, but against the whole: what it names must be in the policy. Open hours and days
+/// need not come with calendars and a zone that are written as before.
 pub(crate) fn activate(
     d: &mut Draft<'_>,
     policy: &Policy,
@@ -32,7 +33,11 @@ pub(crate) fn activate(
     }
     skills(d, policy)?;
     for (id, given) in &policy.calendars {
-        if d.calendar(*id).ok().is_none_or(|row| row.given != *given) {
+        // One that is written as before keeps its open hours.
+        if d.calendar(*id)
+            .ok()
+            .is_none_or(|row| row.given.settings != given.settings)
+        {
             calendar::put(d, *id, given)?;
         }
     }
@@ -43,7 +48,19 @@ pub(crate) fn activate(
         calendar::remove(d, id)?;
     }
     put::rules(d, &policy.rules, policy.fallback.as_ref())?;
-    put_routing(d, &policy.routing)?;
+    let now = d.routing();
+    if policy.routing.day_starts_ms.is_empty() && policy.routing.zone == now.zone {
+        let day_starts_ms = now.day_starts_ms.clone();
+        put_routing(
+            d,
+            &RoutingSettings {
+                day_starts_ms,
+                ..policy.routing.clone()
+            },
+        )?;
+    } else {
+        put_routing(d, &policy.routing)?;
+    }
     d.note(by, note);
     Ok(d.receipt())
 }

@@ -73,6 +73,10 @@ async fn settings_go_in_and_come_out() {
                         {"when": {"longer_than": 5}, "action": {"move_queue": QUEUE}}],
         "wrap_up": {"timed": {"length_ms": 30000, "extension_max_ms": 60000}},
         "abandon_hold_ms": 60000, "short_abandon_ms": 5000, "reopen_window_ms": 3600000, "answer_target_ms": 30000,
+        "offers_at_once": 2, "relaxations": [{"after_ms": 20000, "skill": null, "change": {"lower_by": 2}}],
+        "rings": [{"opens": {"after_ms": 30000}}, {"opens": {"while": {"longest_wait_above_ms": 60000}}}],
+        "return_when_full": "stay_paused", "idle_pause_ms": 600000, "silent_abandon_ms": 300000, "calendar": null,
+        "when_closed": {"move_queue": QUEUE}, "cross_queue": {"weight": 3, "rank": 1, "ratio": 2, "cost": 4},
     });
     let path = of_ours("/queues/que_00000000000000000000000000000008");
     rig.admin("PUT", &path, Some(queue.clone())).await.ok();
@@ -90,8 +94,11 @@ async fn settings_go_in_and_come_out() {
     );
     let agent = json!({
         "name": "carl", "skills": {"language.ja": 7}, "queues": [QUEUE], "may_pull": true, "supervisor": false,
-        "capacity": {"total": 4, "channels": {"web_chat": {"concurrent_max": 3, "cost": 1, "exclusive": false}}},
-        "lease_hold_ms": 20000,
+        "capacity": {"total": 4, "interruptible": 6, "channels": {
+            "web_chat": {"concurrent_max": 3, "cost": 1, "exclusive": false, "interruptible": false},
+            "email": {"concurrent_max": 3, "cost": 2, "exclusive": false, "interruptible": true}}},
+        "lease_hold_ms": 20000, "memberships": {QUEUE.to_string(): {"tier": 1, "position": 2, "weight": 3}},
+        "rate": {"max": 3, "window_ms": 60000}, "warm_up_ms": 900000,
     });
     let path = of_ours("/agents/agt_00000000000000000000000000000021");
     rig.admin("PUT", &path, Some(agent.clone())).await.ok();

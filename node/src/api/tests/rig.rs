@@ -26,6 +26,7 @@ use crate::api::{ApiState, admin_router, public_router};
 use crate::auth::{AdminKeys, AuthError, Grant, Role, SigningKey, Verified, Verifier, issue_token, unix_now_s};
 use crate::config::{AdminKey, AuthSettings};
 use crate::directory::{DirectoryState, KeyAlgorithm, TenantKey, TenantPlace};
+use crate::engine::answer;
 use crate::error::EngineError;
 use crate::query::{AgentRecord, AgentStream, Answer, ConversationFilter, Query, QueueRecord, WaitingPlace, Why};
 
@@ -187,8 +188,10 @@ fn answer(tenant: &Tenant, entries: &[Entry], query: Query) -> Answer {
         Query::Report(question) => Answer::Report(crate::reports::kept(tenant, &question).unwrap_or_default()),
         Query::ReportLive => Answer::ReportLive(Box::new(crate::reports::live(tenant, 0))),
         Query::Presences { .. } => Answer::Presences(Vec::new()),
+        Query::Policy { version } => answer::policy(tenant, version),
+        Query::PolicyVersions => Answer::PolicyVersions(answer::policy_versions(tenant)),
         Query::Setting => Answer::Setting {
-            policy: Box::default(),
+            policy: Box::new(tenant.policy()),
             agents: tenant.agents().map(|view| (view.agent, view.settings)).collect(),
         },
         Query::Waiting { .. } => Answer::Waiting(Some(WaitingPlace {

@@ -38,6 +38,12 @@ pub const RELAXATIONS_MAX: usize = 8;
 pub const RINGS_MAX: usize = 7;
 /// Conversations of a queue that begin anew with its escalations, relaxations and rings when those change; the oldest.
 pub const REARM_MAX: usize = 10_000;
+/// R6: a ring that is shared stays so for at least so long, in milliseconds, however soon its rule ends.
+pub const RING_SHARED_AT_LEAST_MS: u64 = 60_000;
+/// R6: a service level over fewer conversations than this lends nobody.
+pub const SERVICE_LEVEL_SAMPLE_MIN: u32 = 5;
+/// R35: estimates of conversations that are offered, and may wait again, that the queue manager remembers.
+pub const ESTIMATES_KEPT: usize = 4_096;
 /// Agents to whom one conversation is offered at once (R9).
 pub const OFFERS_AT_ONCE_MAX: usize = 8;
 /// Participants of one conversation beside its customer and its owner, invited ones counted (R31).

@@ -18,19 +18,24 @@ mod explain;
 mod figures;
 mod hashing;
 mod index;
+mod lanes;
 mod order;
 mod pending;
 mod ranked;
+mod sharing;
 mod slab;
 mod slowdown;
 mod supply;
 mod timers;
+mod wait_estimate;
 mod waiting;
 
 use self::index::Index;
 use self::pending::{Pending, PendingDecisions, PendingOffer, Resting, rests_after};
+use self::sharing::Sharing;
 use self::timers::Timers;
-use crate::command::{Command, Explanation};
+use self::waiting::Remembered;
+use crate::command::{Command, Explanation, WaitEstimate};
 use crate::event::{AgentItemKind, Event};
 use crate::ids::{AgentId, ConversationId, Millis, QueueId};
 use crate::rejection::Rejection;
@@ -45,7 +50,7 @@ pub struct DecisionId(pub u64);
 pub struct Decision {
     /// For [`QueueManager::settle`].
     pub id: DecisionId,
-    /// [`Command::Offer`], [`Command::OfferToMany`] or [`Command::Fire`].
+    /// [`Command::Offer`], [`Command::OfferToMany`], [`Command::Fire`] or [`Command::ShareRing`].
     pub command: Command,
 }
 
@@ -135,6 +140,7 @@ pub struct QueueManager {
     index: Index,
     timers: Timers,
     pending: PendingDecisions,
+    sharing: Sharing,
 }
 
 impl QueueManager {
@@ -152,6 +158,7 @@ impl QueueManager {
             index: Index::default(),
             timers: Timers::default(),
             pending: PendingDecisions::default(),
+            sharing: Sharing::default(),
         };
         // Each list in the order of its ids, so that handles do not depend on who made the views.
         let Views {
@@ -176,6 +183,10 @@ impl QueueManager {
             .iter()
             .for_each(|demand| manager.index.put_demand(demand, false));
         timers.into_iter().for_each(|due| manager.timers.set(due));
+        // They began to wait before anybody here could say for how long.
+        for conversation in std::mem::take(&mut manager.index.newcomers) {
+            manager.index.remember(conversation, Remembered::Nothing);
+        }
         manager
     }
 
@@ -212,6 +223,10 @@ impl QueueManager {
                 // Who may have what has changed with it.
                 self.pending.hear_all();
                 self.index.put_queue(view);
+                let handle = self.index.queue(view.queue);
+                for id in self.sharing.hear(handle, view.shared_rings, self.now_ms) {
+                    self.pending.remove(id);
+                }
             }
             Event::QueueEnded { queue } => self.index.end_queue(*queue),
             Event::Routing(settings) => self.index.put_routing(settings),
@@ -221,7 +236,10 @@ impl QueueManager {
             // These two say that an offer landed.
             Event::Assigned {
                 conversation, agent, ..
-            } => self.pending.land(*conversation, *agent),
+            } => {
+                self.pending.land(*conversation, *agent);
+                self.index.answered.push(*conversation);
+            }
             Event::Agent(item) => match &item.kind {
                 AgentItemKind::Offered { conversation, .. } | AgentItemKind::Assigned { conversation, .. } => {
                     self.pending.land(*conversation, item.agent);
@@ -260,6 +278,7 @@ impl QueueManager {
             };
             decisions.push(command);
         }
+        self.index.remember_estimates(self.now_ms, explained);
         decisions
     }
 
@@ -272,7 +291,9 @@ impl QueueManager {
                 command: Command::Fire { timer },
             });
         }
-        let choice = self.index.next_choice(self.now_ms, explained)?;
+        let Some(choice) = self.index.next_choice(self.now_ms, explained) else {
+            return self.next_share(id);
+        };
         let (conversation, agent): (_, AgentId) = (choice.conversation, choice.agent);
         let explanation: Explanation = choice.explanation;
         let command = if choice.others.is_empty() {
@@ -300,11 +321,36 @@ impl QueueManager {
         Some(Decision { id, command })
     }
 
+    /// Who may be lent is asked once nobody of the queue's own is free (R6).
+    fn next_share(&mut self, id: DecisionId) -> Option<Decision> {
+        let share = self.sharing.next(&mut self.index, self.now_ms)?;
+        self.sharing.propose(id, &share);
+        self.pending.add(id, Pending::Share(share.handle, share.ring));
+        Some(Decision {
+            id,
+            command: Command::ShareRing {
+                queue: share.queue,
+                ring: share.ring,
+                shared: share.shared,
+                why: share.why,
+            },
+        })
+    }
+
     /// Tells what became of a decision; before or after its events, in either order.
     pub fn settle(&mut self, id: DecisionId, result: Settled) {
         match self.pending.get(id) {
             None => {}
             Some(Pending::Fire(timer)) => self.settle_fire(id, *timer, &result),
+            Some(&Pending::Share(..)) if matches!(result, Settled::Applied | Settled::Unknown) => {
+                // Applied: the queue's picture ends it, or the next barrier does.
+                self.pending.wait_for_barrier(id);
+            }
+            Some(&Pending::Share(queue, ring)) => {
+                self.sharing.forget((queue, ring), id, true, self.now_ms);
+                self.index.touch(queue);
+                self.pending.remove(id);
+            }
             Some(Pending::Offer(_)) if matches!(result, Settled::Applied | Settled::Unknown) => {
                 // Applied: its events give it back; should they have been lost on the way, the next barrier does.
                 self.pending.wait_for_barrier(id);
@@ -347,6 +393,10 @@ impl QueueManager {
             if let Some(&Pending::Fire(timer)) = self.pending.get(id) {
                 self.timers.again(timer, id, self.now_ms);
             }
+            if let Some(&Pending::Share(queue, ring)) = self.pending.get(id) {
+                self.sharing.forget((queue, ring), id, false, self.now_ms);
+                self.index.touch(queue);
+            }
             self.give_back(id);
         }
     }
@@ -373,10 +423,35 @@ impl QueueManager {
 
     /// The earliest moment at which [`Self::decide`] has something to say without a further event; `None`: never.
     pub fn next_wakeup(&self) -> Option<Millis> {
-        [self.timers.next_ms(), self.pending.next_rest_end_ms()]
-            .into_iter()
-            .flatten()
-            .min()
+        let wakes = [
+            self.timers.next_ms(),
+            self.pending.next_rest_end_ms(),
+            self.sharing.next_wake_ms(),
+        ];
+        wakes.into_iter().flatten().min()
+    }
+
+    /// R35: which one it is of all that wait in its queue, from 1; customers who are gone are not counted. `None` when it does
+    /// not wait. A search, not a scan: a microsecond or so among 100,000.
+    pub fn position(&self, conversation: ConversationId) -> Option<u64> {
+        let &slot = self.index.waiting_of.get(&conversation)?;
+        Some(self.index.ahead(slot, self.now_ms) + 1)
+    }
+
+    /// R35: how long it will wait from now until it is offered; `None`: it does not wait, nobody is there to serve it, or nothing
+    /// has been observed of its queue yet.
+    pub fn estimate(&self, conversation: ConversationId) -> Option<WaitEstimate> {
+        self.index.estimate(conversation, self.now_ms)
+    }
+
+    /// R35: how long somebody would wait who came to this queue now, at the end of it and without asking for skills; `None` as for
+    /// [`Self::estimate`], or when there is no such queue.
+    pub fn estimate_for_newcomer(&self, queue: QueueId) -> Option<WaitEstimate> {
+        let &handle = self.index.queue_of.get(&queue)?;
+        let queue = &self.index.queues[handle as usize];
+        queue
+            .known
+            .then(|| self.index.estimate_for_newcomer(handle, queue.rings))?
     }
 
     /// R39: why a conversation still waits, and why `agent` does not get it; `None` when it does not wait.

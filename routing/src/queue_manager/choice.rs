@@ -444,6 +444,7 @@ impl Index {
                         .map(|r| (r.id, r.score(queue.choice, now_ms)))
                         .collect(),
                     tie_break: self.words(class, queue),
+                    estimate: self.waiting[slot].remembered.estimate(),
                     ..Explanation::default()
                 }
             }

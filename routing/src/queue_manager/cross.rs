@@ -69,6 +69,8 @@ impl Index {
     pub(super) fn put_rates(&mut self, rates: &QueueRates) {
         let queue = self.queue(rates.queue);
         self.queues[queue as usize].handle_ms = rates.handle_ms;
+        self.queues[queue as usize].rates = *rates;
+        self.touch(queue);
     }
 
     /// A pass over the queues, for the policies that compare each with all.

@@ -119,23 +119,11 @@ impl Index {
         })
     }
 
-    /// How many of its queue are before it. Asked for by people, one at a time: it looks at all that wait in the queue.
-    fn ahead(&self, slot: u32, now_ms: Millis) -> u64 {
-        use super::order::OrderKey;
+    /// How many of its queue are before it, now.
+    pub(super) fn ahead(&self, slot: u32, now_ms: Millis) -> u64 {
         let waiting = &self.waiting[slot];
-        let queue = &self.queues[self.specs[self.classes[waiting.class].key.spec].key.queue as usize];
-        let standing = |key: OrderKey| key.standing(&queue.order, now_ms);
-        let mine = standing(OrderKey::within(&queue.order, &waiting.place()));
-        let classes = queue.specs.iter().flat_map(|&spec| &self.specs[spec].classes);
-        classes
-            .map(|&class| {
-                self.classes[class]
-                    .order
-                    .iter()
-                    .take_while(|(other, _)| standing(*other) < mine)
-                    .count() as u64
-            })
-            .sum()
+        let queue = &self.queues[self.queue_of_class[waiting.class as usize] as usize];
+        queue.lanes.ahead(&queue.order, &waiting.place(), now_ms)
     }
 
     fn rings_of(&self, spec: &Spec) -> Rings {

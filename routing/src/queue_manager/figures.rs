@@ -78,13 +78,17 @@ impl Index {
 }
 
 /// Conversations of its roomiest channel that an idle agent could take.
-fn slots(profile: &Profile) -> u32 {
-    let most = profile.channels().iter().map(|shape| {
-        let by_total = profile.total().checked_div(shape.cost).unwrap_or(u32::MAX);
-        let most = u32::from(shape.concurrent_max).min(by_total);
-        if shape.exclusive { most.min(1) } else { most }
-    });
+pub(super) fn slots(profile: &Profile) -> u32 {
+    let most = (0..profile.channels().len()).map(|slot| slots_of(profile, slot));
     most.max().unwrap_or(0)
+}
+
+/// Conversations of one channel that an idle agent could take.
+pub(super) fn slots_of(profile: &Profile, slot: usize) -> u32 {
+    let shape = &profile.channels()[slot];
+    let by_total = profile.total().checked_div(shape.cost).unwrap_or(u32::MAX);
+    let most = u32::from(shape.concurrent_max).min(by_total);
+    if shape.exclusive { most.min(1) } else { most }
 }
 
 /// Conversations of its roomiest channel, among those asked for, that an agent could still take.

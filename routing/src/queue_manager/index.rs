@@ -20,14 +20,16 @@ use std::sync::Arc;
 
 use super::bits::BitSet;
 use super::hashing::IdMap;
+use super::lanes::Lanes;
 use super::order::{self, OrderKey, Standing};
+use super::sharing;
 use super::slab::{NONE, Slab};
 use super::supply::{Agent, Pool, Profile, ProfileKey};
-use super::waiting::{Class, ClassKey, Spec, SpecKey, Waiting};
+use super::waiting::{Class, ClassKey, KeptEstimates, Spec, SpecKey, Waiting};
 use crate::ids::{AgentId, ConversationId, Millis, QueueId};
 use crate::limits::OFFERS_AT_ONCE_MAX;
-use crate::settings::{AgentChoice, CrossQueueTerms, Order, QueueSettings, Rings, RoutingSettings};
-use crate::view::QueueView;
+use crate::settings::{AgentChoice, CrossQueueTerms, Order, QueueSettings, Rings, RoutingSettings, ShareRule};
+use crate::view::{QueueRates, QueueView};
 
 /// A queue, as matching sees it.
 #[derive(Debug)]
@@ -53,6 +55,19 @@ pub(super) struct Queue {
     pub(super) listed: u32,
     /// R5, R6: serve whatever waits here.
     pub(super) rings: Rings,
+    /// The same without those that are shared.
+    pub(super) rings_unshared: Rings,
+    /// R6: as bits.
+    pub(super) shared_rings: u8,
+    /// R6: by tier.
+    pub(super) share_rules: Vec<(u8, ShareRule)>,
+    /// R34.
+    pub(super) open: bool,
+    /// R35: as observed.
+    pub(super) rates: QueueRates,
+    /// The same, by age.
+    pub(super) lanes: Lanes,
+    pub(super) settings: Arc<QueueSettings>,
     pub(super) profiles: BTreeSet<u32>,
     pub(super) specs: BTreeSet<u32>,
 }
@@ -63,7 +78,16 @@ pub(super) struct Index {
     pub(super) queues: Vec<Queue>,
     pub(super) queue_of: BTreeMap<QueueId, u32>,
 
+    /// Queues whose rules for sharing are to be asked again.
+    pub(super) touched: BTreeSet<u32>,
+
     pub(super) waiting: Slab<Waiting>,
+    /// Began to wait since the last decision.
+    pub(super) newcomers: Vec<ConversationId>,
+    /// Were assigned since then.
+    pub(super) answered: Vec<ConversationId>,
+    /// R35: of conversations that wait no longer, but may again after an offer that came to nothing.
+    pub(super) estimates: KeptEstimates,
     pub(super) waiting_of: IdMap<ConversationId, u32>,
     pub(super) specs: Slab<Spec>,
     pub(super) spec_of: BTreeMap<SpecKey, u32>,
@@ -135,6 +159,13 @@ impl Index {
             pass: 0,
             listed: 0,
             rings: QueueSettings::named("").rings_always(0),
+            rings_unshared: QueueSettings::named("").rings_always(0),
+            shared_rings: 0,
+            share_rules: Vec::new(),
+            open: true,
+            rates: QueueRates::default(),
+            lanes: Lanes::default(),
+            settings: Arc::new(QueueSettings::named("")),
             profiles: BTreeSet::new(),
             specs: BTreeSet::new(),
         });
@@ -154,6 +185,11 @@ impl Index {
         queue.answer_target_ms = view.settings.answer_target_ms;
         let rechosen = queue.choice != view.settings.choice;
         queue.choice = view.settings.choice;
+        queue.rings_unshared = view.settings.rings_always(0);
+        queue.shared_rings = view.shared_rings;
+        queue.share_rules = sharing::rules(&view.settings);
+        queue.open = view.open;
+        queue.settings = Arc::clone(&view.settings);
         let rings = view.settings.rings_always(view.shared_rings);
         let opened = std::mem::replace(&mut queue.rings, rings) != rings;
         queue.at_once = match view.settings.auto_accept {
@@ -171,6 +207,14 @@ impl Index {
         }
         if opened {
             self.relate_anew(handle);
+        }
+        self.touch(handle);
+    }
+
+    /// Something changed that a rule for sharing may ask for.
+    pub(super) fn touch(&mut self, queue: u32) {
+        if !self.queues[queue as usize].share_rules.is_empty() {
+            self.touched.insert(queue);
         }
     }
 
@@ -213,6 +257,7 @@ impl Index {
     pub(super) fn end_queue(&mut self, id: QueueId) {
         if let Some(&queue) = self.queue_of.get(&id) {
             self.queues[queue as usize].known = false;
+            self.queues[queue as usize].share_rules.clear();
         }
     }
 
@@ -312,7 +357,7 @@ impl Index {
         }
         for queue in self.queues.iter().filter(|queue| queue.known) {
             lines.push(format!(
-                "queue {} {:?} {:?} at once {} {} {:?} {} {} {} {:?}",
+                "queue {} {:?} {:?} at once {} {} {:?} {} {} {} {:?} {:?}",
                 queue.id,
                 queue.order,
                 queue.choice,
@@ -322,7 +367,8 @@ impl Index {
                 queue.answer_target_ms,
                 queue.handle_ms,
                 queue.listed,
-                queue.rings
+                queue.rings,
+                queue.share_rules
             ));
         }
         lines.push(format!("{:?}, day {}", self.routing, self.today_ms));

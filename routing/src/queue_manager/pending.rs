@@ -41,6 +41,8 @@ impl PendingOffer {
 pub(super) enum Pending {
     Offer(PendingOffer),
     Fire(Timer),
+    /// R6: the queue's handle, and the ring.
+    Share(u32, u8),
 }
 
 /// Who rests.

@@ -341,7 +341,12 @@ impl Index {
         }
         agent.resting = false;
         agent.changed = changed;
+        let profile = agent.profile;
         self.refresh(handle);
+        for at in 0..self.profiles[profile].queues.len() {
+            let queue = self.profiles[profile].queues[at];
+            self.touch(queue);
+        }
     }
 
     /// The agent is no more.

@@ -1,13 +1,16 @@
 //! Conversations that wait, in classes of those that ask for the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::bits::BitSet;
+use super::hashing::IdMap;
 use super::index::{Index, Relation, SharedChannel};
 use super::order::{self, OrderKey, Place};
 use super::slab::NONE;
+use crate::command::WaitEstimate;
 use crate::ids::{AgentId, ConversationId, Millis};
+use crate::limits::ESTIMATES_KEPT;
 use crate::settings::{Order, Requirement};
 use crate::view::Demand;
 
@@ -31,6 +34,77 @@ pub(super) struct Waiting {
     pub(super) proposed: bool,
     /// An offer of it was refused, and nothing has been heard since.
     pub(super) resting: bool,
+    /// R35: what was estimated when it began to wait.
+    pub(super) remembered: Remembered,
+}
+
+/// R35: an estimate that is kept to be measured by. Kept small: there may be a million.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Remembered {
+    /// It began to wait before this queue manager did, or nothing could be said.
+    #[default]
+    Nothing,
+    /// It has just come: not estimated yet. Who is offered at once waits for nothing.
+    New,
+    Estimate {
+        p50_ms: u32,
+        p90_ms: u32,
+    },
+}
+
+impl From<Option<WaitEstimate>> for Remembered {
+    fn from(estimate: Option<WaitEstimate>) -> Self {
+        let short = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
+        estimate.map_or(Self::Nothing, |estimate| Self::Estimate {
+            p50_ms: short(estimate.p50_ms),
+            p90_ms: short(estimate.p90_ms),
+        })
+    }
+}
+
+impl Remembered {
+    pub(super) fn estimate(self) -> Option<WaitEstimate> {
+        match self {
+            Self::Nothing => None,
+            Self::New => Some(WaitEstimate::default()),
+            Self::Estimate { p50_ms, p90_ms } => Some(WaitEstimate {
+                p50_ms: p50_ms.into(),
+                p90_ms: p90_ms.into(),
+            }),
+        }
+    }
+}
+
+/// R35: estimates of conversations that are offered, at most [`ESTIMATES_KEPT`], the oldest making room.
+#[derive(Debug, Default)]
+pub(super) struct KeptEstimates {
+    by_conversation: IdMap<ConversationId, (u64, Remembered)>,
+    in_order: VecDeque<(u64, ConversationId)>,
+    last: u64,
+}
+
+impl KeptEstimates {
+    fn keep(&mut self, conversation: ConversationId, remembered: Remembered) {
+        self.last += 1;
+        self.by_conversation.insert(conversation, (self.last, remembered));
+        self.in_order.push_back((self.last, conversation));
+        if self.in_order.len() > ESTIMATES_KEPT
+            && let Some((number, conversation)) = self.in_order.pop_front()
+            && self
+                .by_conversation
+                .get(&conversation)
+                .is_some_and(|(kept, _)| *kept == number)
+        {
+            self.by_conversation.remove(&conversation);
+        }
+    }
+
+    /// It waits again, or (for what it is forgotten) will not.
+    pub(super) fn take(&mut self, conversation: ConversationId) -> Option<Remembered> {
+        self.by_conversation
+            .remove(&conversation)
+            .map(|(_, remembered)| remembered)
+    }
 }
 
 impl Waiting {
@@ -101,6 +175,10 @@ impl Index {
                 slot
             }
             None => {
+                let kept = self.estimates.take(demand.conversation);
+                if kept.is_none() {
+                    self.newcomers.push(demand.conversation);
+                }
                 let slot = self.waiting.insert(Waiting {
                     conversation: demand.conversation,
                     since_ms: 0,
@@ -112,6 +190,7 @@ impl Index {
                     held: false,
                     proposed: false,
                     resting: false,
+                    remembered: kept.unwrap_or(Remembered::New),
                 });
                 self.waiting_of.insert(demand.conversation, slot);
                 slot
@@ -170,7 +249,11 @@ impl Index {
         };
         self.delist(slot);
         self.leave_class(slot);
+        let remembered = self.waiting[slot].remembered;
         self.waiting.remove(slot);
+        if remembered != Remembered::Nothing {
+            self.estimates.keep(conversation, remembered);
+        }
         if self.empty_classes.len() > EMPTY_CLASSES_KEPT + self.classes.len() / 2 {
             self.sweep_classes();
         }
@@ -212,7 +295,22 @@ impl Index {
         }
         self.nonempty.insert(class);
         self.fresh_classes.insert(class);
-        self.queues[self.queue_of_class[class as usize] as usize].listed += 1;
+        self.list(slot, true);
+    }
+
+    /// What its queue counts.
+    fn list(&mut self, slot: u32, on: bool) {
+        let waiting = &self.waiting[slot];
+        let handle = self.queue_of_class[waiting.class as usize];
+        let queue = &mut self.queues[handle as usize];
+        if on {
+            queue.listed += 1;
+            queue.lanes.insert(&waiting.place());
+        } else {
+            queue.listed -= 1;
+            queue.lanes.remove(&waiting.place());
+        }
+        self.touch(handle);
     }
 
     /// Takes it out of the order, if it is there.
@@ -224,14 +322,15 @@ impl Index {
         let handle = waiting.class;
         let key = OrderKey::within(self.order_of(handle), &waiting.place());
         self.classes[handle].order.remove(&(key, slot));
-        self.queues[self.queue_of_class[handle as usize] as usize].listed -= 1;
+        self.list(slot, false);
         self.renew_head(handle);
     }
 
     /// Takes the first out of a class's order.
     pub(super) fn pop_head(&mut self, handle: u32) {
-        self.classes[handle].order.pop_first();
-        self.queues[self.queue_of_class[handle as usize] as usize].listed -= 1;
+        if let Some((_, slot)) = self.classes[handle].order.pop_first() {
+            self.list(slot, false);
+        }
         self.renew_head(handle);
     }
 

@@ -262,6 +262,15 @@ impl Runner {
                         writeln!(out, "decided: offer {c} to {all} ({})", explanation.tie_break)?;
                     }
                     Command::Fire { timer } => writeln!(out, "decided: fire {}", self.names.timer(timer))?,
+                    Command::ShareRing {
+                        queue,
+                        ring,
+                        shared,
+                        why,
+                    } => {
+                        let (verb, queue) = (if *shared { "share" } else { "end sharing" }, self.names.q(*queue));
+                        writeln!(out, "decided: {verb} ring {ring} of {queue} ({why})")?;
+                    }
                     other => writeln!(out, "decided: {other:?}")?,
                 }
                 let settled = match self.apply(None, decision.command, out)? {

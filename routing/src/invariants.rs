@@ -71,6 +71,7 @@ fn in_tenant(id: TenantId, result: Result<(), Violation>) -> Result<(), Violatio
 fn check_tenant(tenant: &Tenant) -> Result<(), Violation> {
     tenant.check_rows(ConversationId(0), usize::MAX)?;
     tenant.check_agents()?;
+    tenant.check_calendars()?;
     tenant.check_index()
 }
 

@@ -54,7 +54,7 @@ pub enum Rejection {
     TooOld { number: u64 },
     #[error("the version {0} of the command format is not supported here")]
     UnsupportedVersion(u16),
-    #[error("the queue is closed until {opens_ms:?}")]
+    #[error("the queue is closed{}", opens_ms.map(|ms| format!(": it opens at {ms}")).unwrap_or_default())]
     QueueClosed { queue: QueueId, opens_ms: Option<u64> },
     #[error("version {current} is in force, not {expected}")]
     StaleVersion { expected: u64, current: u64 },

@@ -14,6 +14,7 @@
 //!   resume is refused when there is no room.
 //! - Escalation, abandonment and exclusions by time run while the conversation waits, not while it is offered.
 
+mod admission;
 mod agent;
 mod arrive;
 mod calendar;

@@ -218,21 +218,22 @@ pub enum ReturnWhenFull {
     StayPaused,
 }
 
-/// R34: who comes while the queue's calendar says that it is closed.
+/// R34: what becomes of who comes, is transferred or reopens while the queue's calendar says that it is closed. Whoever is in the
+/// queue is served whenever an agent is there for it, open or closed: at closing time nobody is sent away.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenClosed {
     /// The next queue that the command names; refused (`queue_closed`) when there is none.
     #[default]
     Refuse,
-    /// Kept, closed with outcome `offline`, and this text is its first entry.
+    /// Kept, closed with outcome `offline`, and this text is its first entry. What is transferred or reopened is refused.
     Offline {
         /// Said to the customer.
         text: String,
     },
-    /// Goes to another queue (one that bots serve, say).
+    /// Goes to another queue (one that bots serve, say), by that one's hours and caps.
     MoveQueue(QueueId),
-    /// Waits for the opening. What waits at closing time waits on.
+    /// Waits, within the queue's caps: usually for the opening, because nobody is there before.
     Wait,
 }
 

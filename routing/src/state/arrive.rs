@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::admission::{self, Place};
 use super::conversation::{Alarm, Conversation, OfferTerms, Stage};
 use super::draft::Draft;
 use super::{end, escalate, offers, participants, relax, schedule, talk, timers, valid};
@@ -11,7 +12,7 @@ use crate::event::{AgentItemKind, CloseOutcome, EntryKind, Event, OfferOutcome, 
 use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId};
 use crate::limits;
 use crate::rejection::Rejection;
-use crate::settings::{AtCap, Classification};
+use crate::settings::Classification;
 use crate::view::Presence;
 
 /// Who comes.
@@ -53,11 +54,11 @@ pub(crate) fn start(d: &mut Draft<'_>, who: Newcomer<'_>, message: Option<&Body>
     if let (Some(given), None) = (who.schedule, here) {
         return start_later(d, &who, given, message);
     }
-    let admitted = queues.iter().copied().find(|queue| admits(d, *queue));
+    let place = admission::place(d, queues)?;
     let (customer, channel) = (who.customer.clone(), who.channel.clone());
     let (called, said);
-    match admitted {
-        Some(queue) => {
+    match place {
+        Place::Queue(queue) => {
             d.tell(Event::Started {
                 conversation: id,
                 customer,
@@ -74,8 +75,7 @@ pub(crate) fn start(d: &mut Draft<'_>, who: Newcomer<'_>, message: Option<&Body>
             join(d, id, queue)?;
             wait(d, id)?;
         }
-        None => {
-            let (text, kept_ms) = offline_text(d, queues)?;
+        Place::Offline { text, kept_ms } => {
             d.tell(Event::Started {
                 conversation: id,
                 customer,
@@ -202,29 +202,6 @@ fn newcomer_row(d: &mut Draft<'_>, who: &Newcomer<'_>) -> Conversation {
         returns: false,
         leg: None,
     }
-}
-
-/// What is said to who comes when no queue admits: the first of the queues that has something to say. And for how long it is kept.
-fn offline_text(d: &Draft<'_>, queues: &[QueueId]) -> Result<(String, u64), Rejection> {
-    for id in queues {
-        let queue = d.queue(*id)?;
-        if let AtCap::Offline { text } = &queue.settings.at_cap {
-            return Ok((text.clone(), queue.settings.reopen_window_ms));
-        }
-    }
-    match queues.first() {
-        Some(first) => Err(Rejection::QueueFull(*first)),
-        None => Err(Rejection::Invalid {
-            what: "queues".to_owned(),
-            why: "none is named".to_owned(),
-        }),
-    }
-}
-
-/// R23: whether the queue takes one more newcomer now.
-pub(crate) fn admits(d: &Draft<'_>, queue: QueueId) -> bool {
-    d.queue(queue)
-        .is_ok_and(|row| row.admits(d.base().index.queues.get(&queue), d.at_ms))
 }
 
 /// R7: for so long only them, if they exist.

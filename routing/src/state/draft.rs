@@ -189,6 +189,16 @@ impl<'a> Draft<'a> {
         .ok_or(Rejection::UnknownCalendar(id))
     }
 
+    /// As they would be, by id.
+    pub fn calendars(&self) -> Vec<(CalendarId, Arc<CalendarRow>)> {
+        merged(&self.base.kept.calendars, &self.changes.calendars)
+    }
+
+    /// As they would be, by id.
+    pub fn queues(&self) -> Vec<(QueueId, Arc<Queue>)> {
+        merged(&self.base.kept.queues, &self.changes.queues)
+    }
+
     pub fn put_calendar(&mut self, id: CalendarId, row: Option<CalendarRow>) {
         self.changes.calendars.insert(id, row.map(Arc::new));
     }
@@ -411,6 +421,9 @@ impl Tenant {
             self.kept.routing = routing;
         }
         for (id, row) in changes.calendars {
+            let before = self.kept.calendars.get(&id).and_then(|row| row.timer(id));
+            let after = row.as_ref().and_then(|row| row.timer(id));
+            pictures.timers(before.as_slice(), after.as_slice());
             match row {
                 Some(row) => _ = self.kept.calendars.insert(id, row),
                 None => _ = self.kept.calendars.remove(&id),
@@ -511,6 +524,15 @@ impl Tenant {
             super::window::forget_timer(self.kept.forget_at_ms).as_slice(),
         );
     }
+}
+
+fn merged<K: Ord + Copy, V: Clone>(kept: &BTreeMap<K, V>, changed: &BTreeMap<K, Option<V>>) -> Vec<(K, V)> {
+    let unchanged = kept.iter().filter(|(id, _)| !changed.contains_key(id));
+    let unchanged = unchanged.map(|(id, row)| (*id, row.clone()));
+    let changed = changed.iter().filter_map(|(id, row)| Some((*id, row.clone()?)));
+    let mut all: Vec<_> = unchanged.chain(changed).collect();
+    all.sort_unstable_by_key(|(id, _)| *id);
+    all
 }
 
 /// The queue manager's part of a command's events, in the order that suits it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::conversation::{Alarm, Conversation, Stage};
 use super::draft::Draft;
-use super::{arrive, offers, participants, timers, valid};
+use super::{admission, arrive, offers, participants, timers, valid};
 use crate::command::Author;
 use crate::event::{AgentItemKind, CloseOutcome, EntryKind, Event, OfferOutcome, Receipt, UnassignReason};
 use crate::ids::{AgentId, ConversationId, Epoch, Millis};
@@ -343,10 +343,7 @@ pub(crate) fn reopen(d: &mut Draft<'_>, id: ConversationId, by: &Author) -> Resu
             why: "it was never admitted to a queue".to_owned(),
         });
     };
-    d.queue(queue)?;
-    if !arrive::admits(d, queue) {
-        return Err(Rejection::QueueFull(queue));
-    }
+    let (was_in, queue) = (queue, admission::instead(d, queue)?);
     end_wrap_up(d, id)?;
     let (at_ms, arrival) = (d.at_ms, d.next_arrival());
     let row = d.conversation_mut(id)?;
@@ -371,6 +368,9 @@ pub(crate) fn reopen(d: &mut Draft<'_>, id: ConversationId, by: &Author) -> Resu
     // Stale, from here on, is whatever was in flight for the life before.
     d.next_epoch(id)?;
     d.entry(id, EntryKind::Reopened)?;
+    if queue != was_in {
+        d.entry(id, EntryKind::Moved { queue })?;
+    }
     d.enter(id, Stage::Waiting)?;
     let last = last.filter(|agent| arrive::may_come(d, *agent));
     arrive::prefer(d, id, last.map(|agent| (agent, limits::LAST_AGENT_WAIT_MS)))?;
@@ -391,7 +391,7 @@ pub(crate) fn archive(d: &mut Draft<'_>, id: ConversationId) -> Result<Receipt, 
     Ok(d.receipt_for(id))
 }
 
-/// CSAT: the customer's word, once and for good, on whoever answered last.
+/// CSAT: what the customer says of whoever had it last; once, also while it is reopened, and after its end until it is archived.
 pub(crate) fn rate(
     d: &mut Draft<'_>,
     id: ConversationId,
@@ -406,26 +406,18 @@ pub(crate) fn rate(
         valid::at_most("length of the comment", comment.len(), limits::REMARK_MAX_BYTES)?;
     }
     let row = d.conversation(id)?;
-    if !(row.answered || row.replied) {
-        return Err(Rejection::WrongState {
-            is: row.stage.word().to_owned(),
-            needs: "answered by an agent".to_owned(),
-        });
+    let (queue, agent) = (row.queue, row.last_agent);
+    if agent.is_none() {
+        return Err(valid::wrong_state(row, "answered by an agent"));
     }
     if row.rare.as_ref().is_some_and(|rare| rare.rating.is_some()) {
         return Err(Rejection::AlreadyExists {
             what: "a rating of this conversation".to_owned(),
         });
     }
-    let (queue, agent) = (row.queue, row.stage.agent().or(row.last_agent));
     d.conversation_mut(id)?.rare_mut().rating = Some(rating);
-    let seq = d.entry(
-        id,
-        EntryKind::Rated {
-            rating,
-            comment: comment.map(str::to_owned),
-        },
-    )?;
+    let comment = comment.map(str::to_owned);
+    let seq = d.entry(id, EntryKind::Rated { rating, comment })?;
     d.tell(Event::Rated {
         conversation: id,
         queue,

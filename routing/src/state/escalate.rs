@@ -9,7 +9,7 @@
 
 use super::conversation::{Alarm, Stage};
 use super::draft::Draft;
-use super::{arrive, end, relax, timers};
+use super::{admission, arrive, end, relax, timers};
 use crate::command::{Author, Body};
 use crate::event::{CloseOutcome, EntryKind, Receipt};
 use crate::ids::{ConversationId, QueueId};
@@ -30,7 +30,7 @@ pub(crate) fn by_length(d: &mut Draft<'_>, id: ConversationId, queue: QueueId) -
         d.conversation_mut(id)?.escalated |= 1 << step;
         match &escalation.action {
             EscalateAction::RaisePriority(to) => raise(d, id, *to)?,
-            EscalateAction::MoveQueue(to) if *to != queue && arrive::admits(d, *to) => return Ok(Some(*to)),
+            EscalateAction::MoveQueue(to) if *to != queue && admission::admits(d, *to) => return Ok(Some(*to)),
             EscalateAction::MoveQueue(_) => {}
             EscalateAction::Close { text } => {
                 close(d, id, text)?;
@@ -54,7 +54,7 @@ pub(crate) fn by_time(d: &mut Draft<'_>, id: ConversationId, step: u8) -> Result
     let settings = d.queue(queue)?.settings.clone();
     match settings.escalations.get(usize::from(step)).map(|e| &e.action) {
         Some(EscalateAction::RaisePriority(to)) => raise(d, id, *to)?,
-        Some(EscalateAction::MoveQueue(to)) if *to != queue && arrive::admits(d, *to) => {
+        Some(EscalateAction::MoveQueue(to)) if *to != queue && admission::admits(d, *to) => {
             d.entry(id, EntryKind::Moved { queue: *to })?;
             arrive::join(d, id, *to)?;
             arrive::wait(d, id)?;

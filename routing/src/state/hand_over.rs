@@ -2,7 +2,7 @@
 
 use super::conversation::{Alarm, Stage};
 use super::draft::Draft;
-use super::{arrive, offers, returns, timers, valid};
+use super::{admission, arrive, offers, returns, timers, valid};
 use crate::command::{Author, Override, Principal, TransferTarget};
 use crate::event::{EntryKind, OfferOutcome, Receipt, UnassignReason};
 use crate::ids::{AgentId, ConversationId, Epoch};
@@ -92,9 +92,10 @@ pub(crate) fn transfer(
         }
         TransferTarget::Queue(queue) => {
             d.queue(queue)?;
-            if queue != old_queue && !arrive::admits(d, queue) {
-                return Err(Rejection::QueueFull(queue));
-            }
+            let queue = match queue == old_queue {
+                true => queue,
+                false => admission::instead(d, queue)?,
+            };
             arrive::unassign(d, id, UnassignReason::Transferred)?;
             offers::keep_from(d, id, from, exclude_ms)?;
             d.entry(id, EntryKind::Moved { queue })?;

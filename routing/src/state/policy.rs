@@ -38,7 +38,7 @@ pub(crate) fn activate(
             .ok()
             .is_none_or(|row| row.given.settings != given.settings)
         {
-            calendar::put(d, *id, given)?;
+            calendar::place(d, *id, given)?;
         }
     }
     queues(d, policy)?;
@@ -47,6 +47,7 @@ pub(crate) fn activate(
     for id in gone.into_iter().filter(|id| !policy.calendars.contains_key(id)) {
         calendar::remove(d, id)?;
     }
+    calendar::names_differ(d)?;
     put::rules(d, &policy.rules, policy.fallback.as_ref())?;
     let now = d.routing();
     if policy.routing.day_starts_ms.is_empty() && policy.routing.zone == now.zone {

@@ -8,7 +8,7 @@ use super::draft::Draft;
 use super::queue::Queue;
 use super::queue_settings;
 use super::tenant::Rules;
-use super::{participants, relax, valid};
+use super::{calendar, participants, relax, valid};
 use crate::event::Receipt;
 use crate::ids::{AgentId, QueueId, SkillName};
 use crate::limits;
@@ -50,7 +50,7 @@ pub(crate) fn queue_row(d: &mut Draft<'_>, id: QueueId, settings: &QueueSettings
             settings: Arc::new(settings.clone()),
             version,
             shared_rings: relax::still_shared(settings, before.as_ref().map_or(0, |row| row.shared_rings)),
-            open: before.as_ref().is_none_or(|row| row.open),
+            open: calendar::is_open(d, settings.calendar),
             rates: before.as_ref().map_or(
                 QueueRates {
                     queue: id,

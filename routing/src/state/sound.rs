@@ -197,6 +197,21 @@ impl Tenant {
         bounded("resolutions", report.resolutions.rows().len(), limits::RESOLUTIONS_MAX)
     }
 
+    /// H: each queue is what its calendar says.
+    pub(crate) fn check_calendars(&self) -> Result<(), Violation> {
+        bounded("calendars", self.kept.calendars.len(), limits::CALENDARS_MAX)?;
+        for (id, queue) in &self.kept.queues {
+            let says = match queue.settings.calendar {
+                Some(calendar) => self.kept.calendars.get(&calendar).map(|row| row.open),
+                None => Some(true),
+            };
+            holds('H', says == Some(queue.open), || {
+                format!("{id} is open: {}; its calendar says {says:?}", queue.open)
+            })?;
+        }
+        Ok(())
+    }
+
     /// H: the index is what the rows say.
     pub(crate) fn check_index(&self) -> Result<(), Violation> {
         let mut index = Index::default();

@@ -29,6 +29,8 @@ pub(crate) struct CalendarRow {
     /// Index of the last change of its settings.
     pub version: u64,
     pub open: bool,
+    /// When it opens or closes next.
+    pub edge_ms: Option<Millis>,
 }
 
 /// The rows: all that a snapshot holds. Cloning shares them.
@@ -78,6 +80,7 @@ impl Tenant {
         );
         timers.extend(super::window::forget_timer(kept.forget_at_ms));
         timers.extend(kept.report.timer());
+        timers.extend(kept.calendars.iter().filter_map(|(id, row)| row.timer(*id)));
         timers.sort_unstable();
         Views {
             queues: self.queues().collect(),
@@ -192,6 +195,11 @@ impl Tenant {
     /// What holds for the whole tenant.
     pub fn routing(&self) -> &RoutingSettings {
         &self.kept.routing
+    }
+
+    /// R34: when a calendar opens or closes next, as far as is known.
+    pub fn calendar_edge(&self, id: CalendarId) -> Option<Millis> {
+        self.kept.calendars.get(&id)?.edge_ms
     }
 
     /// R34: all calendars, by id: as set, the version, and whether it is open.

@@ -325,7 +325,10 @@ impl Names {
             Event::DemandEnded { conversation } => format!("demand {} ended", self.c(*conversation)),
             Event::Supply(supply) => self.supply(supply),
             Event::SupplyEnded { agent } => format!("supply {} ended", self.a(*agent)),
-            Event::Queue(view) => format!("queue {} version={}", self.q(view.queue), view.version),
+            Event::Queue(view) => {
+                let closed = if view.open { "" } else { " closed" };
+                format!("queue {} version={}{closed}", self.q(view.queue), view.version)
+            }
             Event::QueueEnded { queue } => format!("queue {} ended", self.q(*queue)),
             Event::TimerSet(due) => format!("timer {} at {}", self.timer(&due.timer), time(due.at_ms)),
             Event::TimerCleared { timer } => format!("timer {} cleared", self.timer(timer)),

@@ -27,6 +27,7 @@ use crate::query::{Answer, Query};
 use crate::replicas::{DIRECTORY, Replicas};
 
 pub(crate) mod answer;
+mod why;
 
 /// Between tries of a command that was certainly not proposed, or that carries a key.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);

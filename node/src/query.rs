@@ -206,4 +206,6 @@ pub struct Why {
     pub removed: Vec<(String, u32)>,
     /// In a sentence.
     pub summary: String,
+    /// The whole of it, a sentence a fact.
+    pub sentences: Vec<String>,
 }

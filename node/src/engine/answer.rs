@@ -9,11 +9,10 @@ use routing::settings::PolicyVersion;
 use routing::state::Tenant;
 use routing::view::Presence;
 
+use super::why;
 use crate::error::EngineError;
 use crate::limits::{ENTRIES_PAGE_MAX, GATEWAY_CLOCK_SKEW_MS, PAGE_MAX};
-use crate::query::{
-    AgentRecord, AgentStream, Answer, ConversationFilter, PolicyVersionRecord, Query, QueueRecord, Why,
-};
+use crate::query::{AgentRecord, AgentStream, Answer, ConversationFilter, PolicyVersionRecord, Query, QueueRecord};
 use crate::reports;
 use crate::shard_host::{
     CLOSED, ENTRIES, PRESENCES, SharedState, conversation_key, entry_key, open_entry, open_presence, open_view,
@@ -134,7 +133,7 @@ pub fn answer(
             let view = view.ok_or(EngineError::Rejected(
                 routing::rejection::Rejection::UnknownConversation(conversation),
             ))?;
-            Ok(Answer::Why(why(&view, waiting)))
+            with(&|tenant| Answer::Why(why::explained(tenant, &view, waiting.as_ref())))
         }
     }
 }
@@ -279,56 +278,4 @@ fn queues(tenant: &Tenant) -> Vec<QueueRecord> {
         oldest_since_ms: tenant.oldest_in_queue(queue.queue),
     };
     tenant.queues().map(record).collect()
-}
-
-fn why(view: &ConversationView, waiting: Option<WhyNot>) -> Why {
-    let decided = view.explanation.clone();
-    match waiting {
-        Some(not) => {
-            let removed = match &not.agent {
-                Some(agent) => agent.failed.iter().map(|predicate| (predicate.clone(), 1)).collect(),
-                None => not.removed.clone(),
-            };
-            let summary = match &not.agent {
-                Some(agent) if agent.failed.is_empty() => {
-                    format!(
-                        "{} could take it; {} conversations are before it",
-                        agent.agent, not.ahead
-                    )
-                }
-                Some(agent) => format!("{} cannot take it: {}", agent.agent, agent.failed.join(", ")),
-                None if !not.withheld.is_empty() => format!("it is withheld: {}", not.withheld.join(", ")),
-                None => format!(
-                    "of {} agents of its queue {} could take it now; {} conversations are before it",
-                    not.considered, not.eligible, not.ahead
-                ),
-            };
-            Why {
-                decided: None,
-                position: Some(not.ahead + 1),
-                removed,
-                summary,
-            }
-        }
-        None => Why {
-            summary: decided_summary(decided.as_deref()),
-            decided,
-            position: None,
-            removed: Vec::new(),
-        },
-    }
-}
-
-fn decided_summary(decided: Option<&routing::command::Explanation>) -> String {
-    match decided {
-        Some(why) => format!(
-            "{} agents were considered; {} was best by {}",
-            why.considered,
-            why.best
-                .first()
-                .map_or_else(|| "nobody".to_owned(), |(agent, _)| agent.to_string()),
-            why.tie_break
-        ),
-        None => "it was not decided by the queue manager".to_owned(),
-    }
 }

@@ -43,6 +43,12 @@ pub struct Decision {
     pub best: Vec<Candidate>,
     /// What decided among the best.
     pub tie_break: String,
+    /// Half, and nine of ten, were to wait at most so long when it began to wait (R35): milliseconds.
+    pub estimate_ms: Option<[u64; 2]>,
+    /// How many were matched together; 0: it was alone (R41).
+    pub batch: u8,
+    /// By how much the scores of the batch were better than one by one.
+    pub batch_gain: u32,
 }
 
 /// A predicate and how many agents it removed.
@@ -84,6 +90,9 @@ impl From<&Explanation> for Decision {
                 .map(|&(agent, score)| Candidate { agent, score })
                 .collect(),
             tie_break: explanation.tie_break.clone(),
+            estimate_ms: explanation.estimate.map(|estimate| [estimate.p50_ms, estimate.p90_ms]),
+            batch: explanation.batch,
+            batch_gain: explanation.batch_gain,
         }
     }
 }
@@ -93,6 +102,8 @@ impl From<&Explanation> for Decision {
 pub struct WhyBody {
     /// In a sentence.
     pub summary: String,
+    /// The whole of it, a sentence a fact.
+    pub sentences: Vec<String>,
     /// For a decided conversation: the recorded explanation.
     pub decided: Option<Decision>,
     /// For a waiting one: its place in the order of its queue, from 1.
@@ -108,6 +119,7 @@ impl From<Why> for WhyBody {
             position: why.position,
             removed: removed_out(&why.removed),
             summary: why.summary,
+            sentences: why.sentences,
         }
     }
 }

@@ -106,7 +106,8 @@ function subtitle(view) {
 
 function estimate({ p50_ms, p90_ms }) {
   if (p50_ms === undefined) return "";
-  return p90_ms > p50_ms ? `; ${duration(p50_ms)}, at most ${duration(p90_ms)} or so` : `; ${duration(p50_ms)}`;
+  const seldom = Math.max(1, Math.ceil(p90_ms / 60000));
+  return `; ${duration(p50_ms)}, seldom more than ${seldom} min`;
 }
 
 function duration(ms) {

@@ -233,10 +233,9 @@ impl QueueManager {
 
 /// R35: where a waiting conversation stands.
 fn place(decider: &Decider, conversation: ConversationId) -> Option<WaitingPlace> {
-    let position = decider.explain(conversation, None)?.ahead + 1;
     Some(WaitingPlace {
-        position,
-        estimate: None,
+        position: decider.position(conversation)?,
+        estimate: decider.estimate(conversation),
     })
 }
 

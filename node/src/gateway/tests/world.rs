@@ -262,7 +262,7 @@ impl World {
             Query::Waiting { conversation } => {
                 Answer::Waiting(inner.manager.explain(conversation, None).map(|why| WaitingPlace {
                     position: why.ahead + 1,
-                    estimate: None,
+                    estimate: inner.manager.estimate(conversation),
                 }))
             }
             Query::Agents { .. } => Answer::Agents(Vec::new()),

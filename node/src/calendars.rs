@@ -323,7 +323,11 @@ fn edge(zone: &TimeZone, day: Date, minute: u16, twice: Twice) -> Result<Millis,
         (AmbiguousOffset::Fold { .. }, Twice::Second) => ambiguous.later(),
         (AmbiguousOffset::Gap { .. }, _) => {
             let after = ambiguous.later().map_err(out_of_range)?;
-            let skip = zone.preceding(after).next().map(|transition| transition.timestamp());
+            // The first moment that is skipped is the skip itself.
+            let beyond = after
+                .checked_add(jiff::SignedDuration::from_millis(1))
+                .map_err(out_of_range)?;
+            let skip = zone.preceding(beyond).next().map(|transition| transition.timestamp());
             Ok(skip.unwrap_or(after))
         }
     };

@@ -243,3 +243,17 @@ fn findings_have_the_lines_of_the_file() {
         ]
     );
 }
+
+#[test]
+fn the_worked_policy_is_clean() {
+    let text = include_str!("../../../ops/policy-contact-centre.toml");
+    let file = TenantFile::parse("policy-contact-centre.toml", text, []).unwrap_or_else(|errors| panic!("{errors}"));
+    let plan = file.as_it_stands();
+    let findings = lint(&plan.policy, &plan.agents.into_iter().collect(), NOW_MS);
+    let shown: Vec<String> = findings
+        .iter()
+        .map(|one| one.shown_in(&file.places).to_string())
+        .collect();
+    assert_eq!(shown, [""; 0]);
+    assert_eq!((plan.policy.queues.len(), file.agents.len()), (9, 60));
+}

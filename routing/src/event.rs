@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{Author, Body, Due, Explanation, Reader, Role, Schedule, Timer};
 use crate::ids::{AgentId, CalendarId, Channel, ConversationId, CustomerId, Epoch, Millis, QueueId, Seq, TenantId};
 use crate::report::{Figures, RowKey};
-use crate::settings::{Requirement, RoutingSettings};
+use crate::settings::{Requirement, RoutingSettings, Selector};
 use crate::view::{Demand, Presence, QueueRates, QueueView, Supply};
 
 /// An event of a tenant, as `apply` gives it.
@@ -385,6 +385,8 @@ pub struct ConversationView {
     pub required: Vec<Requirement>,
     /// R2: wished, as asked for at the start.
     pub preferred: Vec<Requirement>,
+    /// R3: what the agent must be.
+    pub selectors: Vec<Selector>,
     /// When it first met an agent, since it started or was reopened.
     pub answered_at_ms: Option<Millis>,
     /// When it was closed.

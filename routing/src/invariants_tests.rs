@@ -288,6 +288,7 @@ fn j_an_age_that_changes() {
         excluded: Vec::new(),
         held: false,
         rings: 0,
+        selectors: Arc::from([]),
         offers: 0,
     };
     refused('J', &mut history, Event::Demand(demand));

@@ -16,6 +16,10 @@ pub const ATTRIBUTE_VALUE_MAX_BYTES: usize = 1024;
 pub const REQUIREMENTS_MAX: usize = 16;
 /// Skills of one agent.
 pub const AGENT_SKILLS_MAX: usize = 64;
+/// Attributes of one agent.
+pub const AGENT_ATTRIBUTES_MAX: usize = 32;
+/// Selectors of one conversation, and values that one of them names.
+pub const SELECTORS_MAX: usize = 16;
 /// Queues of one agent.
 pub const AGENT_QUEUES_MAX: usize = 64;
 /// Lowest and highest level of a skill.

@@ -6,7 +6,7 @@ mod policy;
 mod queue;
 
 pub use agent::{AgentSettings, AssignmentRate, Capacity, ChannelCapacity, Membership};
-pub use classification::{Classification, Preference, Requirement, Rule};
+pub use classification::{Classification, Preference, Requirement, Rule, Selector, SelectorTest};
 pub(crate) use policy::Replaced;
 pub use policy::{
     Calendar, CalendarException, CalendarSettings, ChangedParts, CrossQueue, OpenHours, Policy, PolicyVersion,

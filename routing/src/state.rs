@@ -500,6 +500,7 @@ impl Tenant {
             row.channel = index.channels.share(row.channel);
             row.asked_required = index.requirements.share(row.asked_required);
             row.asked_preferred = index.requirements.share(row.asked_preferred);
+            row.selectors = index.selectors.share(row.selectors);
             row.required = index.requirements.share(row.required);
             row.preferred = index.requirements.share(row.preferred);
             index.conversation(None, Some(&row));

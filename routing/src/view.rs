@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Due;
 use crate::ids::{AgentId, Channel, ConversationId, Millis, QueueId};
-use crate::settings::{AgentSettings, QueueSettings, Requirement, RoutingSettings};
+use crate::settings::{AgentSettings, QueueSettings, Requirement, RoutingSettings, Selector};
 
 /// A conversation that waits: all that matching needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,8 @@ pub struct Demand {
     pub held: bool,
     /// R5: rings that have opened for it, as bits (bit n: tier n). Tier 0 always serves.
     pub rings: u8,
+    /// R3: what the agent must be; sorted.
+    pub selectors: Arc<[Selector]>,
     /// Offers of it so far: with its id the seed of a weighted random choice (R8).
     pub offers: u64,
 }

@@ -103,6 +103,21 @@ fn classification() -> Classification {
         preferred: asked(9),
         preferred_agent,
         rule,
+        selectors: [
+            SelectorTest::Equals(Value::Bool(true)),
+            SelectorTest::NotEquals(Value::Number(1)),
+            SelectorTest::Below(2),
+            SelectorTest::AtMost(3),
+            SelectorTest::Above(4),
+            SelectorTest::AtLeast(5),
+            SelectorTest::In(vec![Value::Text("osaka".to_owned())]),
+            SelectorTest::NotIn(vec![Value::Number(6)]),
+        ]
+        .map(|test| Selector {
+            attribute: "site".to_owned(),
+            test,
+        })
+        .into(),
     }
 }
 fn admin() -> Principal {
@@ -333,6 +348,7 @@ fn settings() -> Vec<Command> {
             max: 5,
             window_ms: 60_000,
         }),
+        attributes: BTreeMap::from([("site".to_owned(), Value::Text("osaka".to_owned()))]),
         warm_up_ms: 600_000,
     };
     let offline = || AtCap::Offline {

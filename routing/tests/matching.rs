@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use naive::Naive;
 use proptest::prelude::*;
-use routing::command::{Command, Due, Timer};
+use routing::command::{Command, Due, Timer, Value};
 use routing::event::{AgentItem, AgentItemKind, Event};
 use routing::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId, SkillName};
 use routing::limits::PRIORITIES;
@@ -17,7 +17,7 @@ use routing::queue_manager::{DecisionId, QueueManager, Settled};
 use routing::rejection::Rejection;
 use routing::settings::{
     AgentChoice, AgentSettings, Capacity, ChannelCapacity, CrossQueue, CrossQueueTerms, Membership, Order,
-    QueueSettings, Requirement, Ring, RingOpens, RoutingSettings,
+    QueueSettings, Requirement, Ring, RingOpens, RoutingSettings, Selector, SelectorTest,
 };
 use routing::view::{Demand, Presence, QueueRates, QueueView, Speeds, Supply, Views};
 
@@ -158,6 +158,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// R3: every third wants another site than one of three.
+fn selectors(since: u8) -> Arc<[Selector]> {
+    let test = SelectorTest::NotEquals(Value::Number(i64::from(since / 3 % 3)));
+    let attribute = "site".to_owned();
+    let wanted = (since % 3 == 0).then_some(Selector { attribute, test });
+    wanted.into_iter().collect()
+}
+
 fn list(shape: &[(u8, u8)]) -> Arc<[Requirement]> {
     let mut list: Vec<_> = (shape.iter())
         .map(|&(skill, level)| Requirement {
@@ -211,6 +219,7 @@ impl AgentShape {
                 channels: channels.collect(),
                 interruptible: 0,
             },
+            attributes: BTreeMap::from([("site".to_owned(), Value::Number(i64::from(self.total % 3)))]),
             ..AgentSettings::default()
         })
     }
@@ -334,6 +343,7 @@ impl World {
                     excluded: excluded.into_iter().collect(),
                     held: shape.held,
                     rings: shape.rings,
+                    selectors: selectors(shape.since),
                     offers: self.arrivals % 3,
                 };
                 self.commit(vec![Event::Demand(demand)]);

@@ -199,6 +199,7 @@ fn classification() -> impl Strategy<Value = Classification> {
             preferred: Vec::new(),
             preferred_agent: preferred_agent.map(|(agent, wait_ms)| Preference { agent, wait_ms }),
             rule: None,
+            selectors: Vec::new(),
         })
 }
 

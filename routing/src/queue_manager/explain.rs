@@ -5,7 +5,7 @@ use super::supply::PresenceKind;
 use super::waiting::{Class, Spec};
 use super::{AgentWhyNot, WhyNot};
 use crate::ids::{AgentId, ConversationId, Millis};
-use crate::limits::REQUIREMENTS_MAX;
+use crate::limits::{REQUIREMENTS_MAX, SELECTORS_MAX};
 use crate::settings::Rings;
 
 /// Members of a queue by the first predicate that removes them, in the order of [`Counts::removed`].
@@ -15,6 +15,7 @@ pub(super) struct Counts {
     pub(super) eligible: u32,
     presence: u32,
     ring: u32,
+    selectors: [u32; SELECTORS_MAX],
     skills: [u32; REQUIREMENTS_MAX],
     channel: u32,
     capacity: u32,
@@ -32,6 +33,9 @@ impl Counts {
         };
         add("presence", self.presence);
         add("ring", self.ring);
+        for (selector, &count) in spec.key.selectors.iter().zip(&self.selectors) {
+            add(&format!("attribute:{}", selector.attribute), count);
+        }
         for (wanted, &count) in spec.key.required.iter().zip(&self.skills) {
             if count > 0 {
                 add(&format!("skill:{}", wanted.skill.0), count);
@@ -56,6 +60,7 @@ impl Index {
             counts.presence += profile.agents - profile.available;
             match relation.fails {
                 Fails::Ring => counts.ring += profile.available,
+                Fails::Selector(at) => counts.selectors[usize::from(at).min(SELECTORS_MAX - 1)] += profile.available,
                 Fails::Skill(at) => counts.skills[usize::from(at).min(REQUIREMENTS_MAX - 1)] += profile.available,
                 Fails::Channel => counts.channel += profile.available,
                 Fails::Nothing => {
@@ -152,6 +157,9 @@ impl Index {
             failed.push("ring".to_owned());
         }
         if !asked_for {
+            let attributes = &agent.settings.attributes;
+            let selectors = spec.key.selectors.iter().filter(|selector| !selector.holds(attributes));
+            failed.extend(selectors.map(|selector| format!("attribute:{}", selector.attribute)));
             for wanted in spec.key.required.iter() {
                 if agent
                     .settings

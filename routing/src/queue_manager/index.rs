@@ -440,6 +440,8 @@ pub(super) enum Fails {
     Nothing,
     /// Their ring is not open (R5, R6).
     Ring,
+    /// R3: the selector of this position.
+    Selector(u8),
     /// The required skill of this position.
     Skill(u8),
     Channel,

@@ -1,6 +1,6 @@
 //! Agents, in profiles of those who can do the same; each profile has a pool of free ones for each of its channels.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::bits::{BitSet, Members};
@@ -9,6 +9,7 @@ use super::ranked::Ranked;
 use super::slab::NONE;
 use super::slowdown::Slowdown;
 use super::waiting::SpecKey;
+use crate::command::Value;
 use crate::ids::{AgentId, Channel, Millis, QueueId, SkillName};
 use crate::settings::{AgentChoice, AgentSettings, Membership, Rings};
 use crate::view::{NoRoom, Presence, Speeds, Supply};
@@ -23,6 +24,7 @@ pub(super) struct ProfileKey {
     queues: Vec<(QueueId, Membership)>,
     total: u32,
     channels: Vec<ChannelShape>,
+    attributes: BTreeMap<String, Value>,
 }
 
 /// A channel of a profile's capacity.
@@ -42,6 +44,7 @@ impl ProfileKey {
             .map(|(queue, membership)| (*queue, *membership))
             .collect();
         Self {
+            attributes: settings.attributes.clone(),
             skills: settings
                 .skills
                 .iter()
@@ -107,8 +110,13 @@ impl Profile {
             .iter()
             .position(|wanted| self.level(&wanted.skill) < wanted.level);
         let slot = self.channel(&spec.channel);
+        let failed = spec
+            .selectors
+            .iter()
+            .position(|selector| !selector.holds(&self.key.attributes));
         let fails = match (lacking, slot) {
             _ if !in_ring => Fails::Ring,
+            _ if failed.is_some() => Fails::Selector(failed.unwrap_or(0) as u8),
             (Some(at), _) => Fails::Skill(at as u8),
             (None, None) => Fails::Channel,
             (None, Some(_)) => Fails::Nothing,

@@ -11,7 +11,7 @@ use super::slab::NONE;
 use crate::command::WaitEstimate;
 use crate::ids::{AgentId, ConversationId, Millis};
 use crate::limits::ESTIMATES_KEPT;
-use crate::settings::{Order, Requirement};
+use crate::settings::{Order, Requirement, Selector};
 use crate::view::Demand;
 
 /// Empty classes that are kept beyond the number of filled ones: what empties and fills again costs nothing.
@@ -129,6 +129,8 @@ pub(super) struct SpecKey {
     pub(super) channel: SharedChannel,
     pub(super) required: Arc<[Requirement]>,
     pub(super) preferred: Arc<[Requirement]>,
+    /// R3.
+    pub(super) selectors: Arc<[Selector]>,
     /// R5: opened for it, as bits; what serves everybody of the queue is not in it.
     pub(super) rings: u8,
 }
@@ -413,6 +415,7 @@ impl Index {
             channel: Arc::new(demand.channel.clone()),
             required: Arc::clone(&demand.required),
             preferred: Arc::clone(&demand.preferred),
+            selectors: Arc::clone(&demand.selectors),
             rings: demand.rings,
         };
         if let Some(&spec) = self.spec_of.get(&key) {

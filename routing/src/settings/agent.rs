@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::Value;
 use crate::ids::{Channel, QueueId, SkillName};
 
 /// R17–R19: what one channel takes of an agent.
@@ -88,4 +89,7 @@ pub struct AgentSettings {
     pub rate: Option<AssignmentRate>,
     /// R22: after a sign-in the room for offers grows from one conversation to all of it over so long (0: at once).
     pub warm_up_ms: u64,
+    /// R3: what selectors test. Agents with equal attributes are matched together, so keep to what many share (a site, a
+    /// licence), not what makes each another (a number of their own).
+    pub attributes: BTreeMap<String, Value>,
 }

@@ -175,6 +175,12 @@ fn newcomer_row(d: &mut Draft<'_>, who: &Newcomer<'_>) -> Conversation {
         asked_preferred: preferred.clone(),
         required,
         preferred,
+        selectors: {
+            let mut selectors = who.classification.selectors.clone();
+            selectors.sort_unstable();
+            selectors.dedup();
+            d.base().index.selectors.share(selectors.into())
+        },
         relaxed: 0,
         rings: 0,
         also_offered: Vec::new(),

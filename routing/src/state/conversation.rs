@@ -9,7 +9,7 @@ use super::report::Leg;
 use crate::command::{Due, Explanation, Reader, Role, Schedule, ScheduleUntil, Timer, Value};
 use crate::event::{CloseOutcome, ConversationView, Phase};
 use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, Millis, QueueId, Seq};
-use crate::settings::Requirement;
+use crate::settings::{Requirement, Selector};
 use crate::view::Demand;
 
 /// Where in its life, with what only this part of it needs.
@@ -204,6 +204,8 @@ pub(crate) struct Conversation {
     pub asked_preferred: Arc<[Requirement]>,
     pub required: Arc<[Requirement]>,
     pub preferred: Arc<[Requirement]>,
+    /// R3; sorted.
+    pub selectors: Arc<[Selector]>,
     /// R4: steps taken during this stay in the queue, as bits.
     pub relaxed: u8,
     /// R5: rings that have opened during this stay in the queue, as bits.
@@ -365,6 +367,7 @@ impl Conversation {
             excluded: self.excluded.iter().map(|(agent, _)| *agent).collect(),
             held: self.held(),
             rings: self.rings,
+            selectors: self.selectors.clone(),
             offers: self.epoch.0,
         })
     }
@@ -404,6 +407,7 @@ impl Conversation {
             entered: self.entered,
             required: self.asked_required.to_vec(),
             preferred: self.asked_preferred.to_vec(),
+            selectors: self.selectors.to_vec(),
             answered_at_ms: self.answered_at_ms,
             ended_at_ms: self.ended_at_ms,
             outcome: self.outcome,

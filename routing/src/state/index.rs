@@ -8,7 +8,7 @@ use super::conversation::Conversation;
 use super::queue::Queue;
 use crate::event::Phase;
 use crate::ids::{AgentId, Channel, ConversationId, CustomerId, Millis, QueueId};
-use crate::settings::Requirement;
+use crate::settings::{Requirement, Selector};
 
 /// Conversations per phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,6 +104,7 @@ pub(crate) struct Index {
     pub queue_names: BTreeMap<String, QueueId>,
     pub channels: Interned<Channel>,
     pub requirements: Interned<[Requirement]>,
+    pub selectors: Interned<[Selector]>,
 }
 
 impl Index {
@@ -147,6 +148,7 @@ impl Index {
         }
         self.channels.hold(&row.channel);
         row.requirements().for_each(|asked| self.requirements.hold(asked));
+        self.selectors.hold(&row.selectors);
     }
 
     fn take_out(&mut self, row: &Conversation) {
@@ -171,6 +173,7 @@ impl Index {
         }
         self.channels.drop_one(&row.channel);
         row.requirements().for_each(|asked| self.requirements.drop_one(asked));
+        self.selectors.drop_one(&row.selectors);
     }
 
     pub fn agent(&mut self, id: AgentId, before: Option<&Agent>, after: Option<&Agent>) {

@@ -164,6 +164,10 @@ fn may_have(who: &Agent, agent: AgentId, row: &Conversation, queue: &Queue) -> R
                     .get(&asked.skill)
                     .is_some_and(|level| *level >= asked.level)
             };
+            let attributes = &who.settings.attributes;
+            if let Some(failed) = row.selectors.iter().find(|selector| !selector.holds(attributes)) {
+                return no(&format!("fails the selector on attribute {}", failed.attribute));
+            }
             if let Some(lacking) = row.required.iter().find(|asked| !able(asked)) {
                 return no(&format!("lacks skill {} at level {}", lacking.skill.0, lacking.level));
             }

@@ -202,6 +202,7 @@ fn agent_settings(d: &Draft<'_>, id: AgentId, s: &AgentSettings) -> Result<(), R
             return Err(valid::invalid("weight", "0: the least is 1"));
         }
     }
+    valid::agent_attributes(&s.attributes)?;
     valid::at_most("number of channels", s.capacity.channels.len(), limits::CHANNELS_MAX)?;
     for channel in s.capacity.channels.keys() {
         valid::channel(channel)?;

@@ -10,7 +10,7 @@ use crate::command::{Body, Explanation, Principal, Value};
 use crate::ids::{AgentId, Channel, ConversationId, Epoch};
 use crate::limits;
 use crate::rejection::Rejection;
-use crate::settings::{Classification, Requirement};
+use crate::settings::{Classification, Requirement, Selector, SelectorTest};
 
 pub(crate) fn invalid(what: &str, why: impl Into<String>) -> Rejection {
     Rejection::Invalid {
@@ -89,16 +89,9 @@ pub(crate) fn body(body: &Body) -> Result<(), Rejection> {
 
 pub(crate) fn attributes(attributes: &BTreeMap<String, Value>) -> Result<(), Rejection> {
     at_most("number of attributes", attributes.len(), limits::ATTRIBUTES_MAX)?;
-    for (key, value) in attributes {
-        if key.is_empty() {
-            return Err(invalid("attribute key", "empty"));
-        }
-        at_most("attribute key", key.len(), limits::ATTRIBUTE_KEY_MAX_BYTES)?;
-        if let Value::Text(text) = value {
-            at_most("attribute value", text.len(), limits::ATTRIBUTE_VALUE_MAX_BYTES)?;
-        }
-    }
-    Ok(())
+    attributes
+        .iter()
+        .try_for_each(|(key, value)| attribute(key, Some(value)))
 }
 
 pub(crate) fn explanation(why: &Explanation) -> Result<(), Rejection> {
@@ -150,7 +143,45 @@ pub(crate) fn classification(d: &Draft<'_>, given: &Classification) -> Result<()
         .map(|p| duration("wait_ms", p.wait_ms))
         .transpose()?;
     given.rule.as_deref().map(|rule| text("rule", rule)).transpose()?;
+    selectors(&given.selectors)?;
     Ok(())
+}
+
+/// R3.
+fn selectors(given: &[Selector]) -> Result<(), Rejection> {
+    at_most("number of selectors", given.len(), limits::SELECTORS_MAX)?;
+    for selector in given {
+        let values = match &selector.test {
+            SelectorTest::Equals(value) | SelectorTest::NotEquals(value) => std::slice::from_ref(value),
+            SelectorTest::In(values) | SelectorTest::NotIn(values) => values.as_slice(),
+            SelectorTest::Below(_) | SelectorTest::AtMost(_) | SelectorTest::Above(_) | SelectorTest::AtLeast(_) => &[],
+        };
+        at_most("values of a selector", values.len(), limits::SELECTORS_MAX)?;
+        attribute(&selector.attribute, None)?;
+        values
+            .iter()
+            .try_for_each(|value| attribute(&selector.attribute, Some(value)))?;
+    }
+    Ok(())
+}
+
+fn attribute(key: &str, value: Option<&Value>) -> Result<(), Rejection> {
+    if key.is_empty() {
+        return Err(invalid("attribute key", "empty"));
+    }
+    at_most("attribute key", key.len(), limits::ATTRIBUTE_KEY_MAX_BYTES)?;
+    match value {
+        Some(Value::Text(text)) => at_most("attribute value", text.len(), limits::ATTRIBUTE_VALUE_MAX_BYTES),
+        _ => Ok(()),
+    }
+}
+
+/// R3: an agent's own.
+pub(crate) fn agent_attributes(attributes: &BTreeMap<String, Value>) -> Result<(), Rejection> {
+    at_most("number of attributes", attributes.len(), limits::AGENT_ATTRIBUTES_MAX)?;
+    attributes
+        .iter()
+        .try_for_each(|(key, value)| attribute(key, Some(value)))
 }
 
 pub(crate) fn requirements(d: &Draft<'_>, asked: &[Requirement]) -> Result<(), Rejection> {

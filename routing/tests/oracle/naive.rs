@@ -52,10 +52,15 @@ impl Naive {
             only => only.is_some(),
         };
         let settings = &supply.settings;
-        let skilled = demand
-            .required
+        let selected = demand
+            .selectors
             .iter()
-            .all(|r| settings.skills.get(&r.skill).is_some_and(|&l| l >= r.level));
+            .all(|selector| selector.holds(&settings.attributes));
+        let skilled = selected
+            && demand
+                .required
+                .iter()
+                .all(|r| settings.skills.get(&r.skill).is_some_and(|&l| l >= r.level));
         let serves = settings
             .queues
             .get(&demand.queue)

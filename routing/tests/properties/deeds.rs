@@ -289,6 +289,8 @@ fn agent_settings(n: u8, shape: u16) -> AgentSettings {
             (queue(q), Membership { tier: tier(q), ..plain })
         })
         .collect();
+    s.attributes
+        .insert("site".to_owned(), Value::Number(i64::from(bit(9) != bit(0))));
     s.capacity.total = if bit(9) { 3 } else { 6 };
     let channel = |concurrent_max, cost, exclusive| ChannelCapacity {
         concurrent_max,
@@ -403,6 +405,14 @@ impl Act {
                             wait_ms: wait_ms.into(),
                         }),
                         rule: None,
+                        // Every fourth wants another site than one of the two.
+                        selectors: (so_far % 4 == 3)
+                            .then(|| Selector {
+                                attribute: "site".to_owned(),
+                                test: SelectorTest::NotEquals(Value::Number(i64::from(*priority % 2))),
+                            })
+                            .into_iter()
+                            .collect(),
                     },
                     message: (priority % 2 == 0).then(body),
                     schedule: None,

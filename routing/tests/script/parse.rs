@@ -207,7 +207,7 @@ pub fn body(text: &str) -> Body {
     }
 }
 
-fn value(text: &str) -> Value {
+pub fn value(text: &str) -> Value {
     match (text, text.parse()) {
         ("true", _) => Value::Bool(true),
         ("false", _) => Value::Bool(false),
@@ -242,6 +242,31 @@ fn classification(names: &mut Names, words: &mut Words<'_>) -> Fallible<Classifi
         preferred: requirements(words.key("wished"))?,
         preferred_agent,
         rule: words.key("rule").map(str::to_owned),
+        selectors: parts(words.key("where")).map(selector).collect::<Fallible<_>>()?,
+    })
+}
+
+/// `site:eq:osaka`, `site:ne:kyoto`, `years:lt:5`, `le`, `gt`, `ge`, `team:in:a|b`, `team:not:a|b`
+fn selector(text: &str) -> Fallible<Selector> {
+    let mut words = text.splitn(3, ':');
+    let (Some(attribute), Some(test), Some(is)) = (words.next(), words.next(), words.next()) else {
+        return Err(format!("`{text}` is no attribute:test:value").into());
+    };
+    let values = || is.split('|').map(value).collect();
+    let test = match test {
+        "eq" => SelectorTest::Equals(value(is)),
+        "ne" => SelectorTest::NotEquals(value(is)),
+        "lt" => SelectorTest::Below(is.parse()?),
+        "le" => SelectorTest::AtMost(is.parse()?),
+        "gt" => SelectorTest::Above(is.parse()?),
+        "ge" => SelectorTest::AtLeast(is.parse()?),
+        "in" => SelectorTest::In(values()),
+        "not" => SelectorTest::NotIn(values()),
+        other => return Err(format!("no test `{other}`").into()),
+    };
+    Ok(Selector {
+        attribute: attribute.to_owned(),
+        test,
     })
 }
 

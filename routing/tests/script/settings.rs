@@ -5,7 +5,7 @@ use routing::ids::{Channel, SkillName};
 use routing::limits::PRIORITIES;
 use routing::settings::*;
 
-use crate::parse::{Fallible, Names, Words, millis, pair, parts, requirements};
+use crate::parse::{Fallible, Names, Words, millis, pair, parts, requirements, value};
 
 /// `0@1/9@4`: by priority; those between take what the lower has.
 fn fill<T: Copy>(text: &str, slots: &mut [T], read: impl Fn(&str) -> Fallible<T>) -> Fallible<()> {
@@ -311,6 +311,11 @@ pub fn agent(names: &mut Names, words: &mut Words<'_>) -> Fallible<Command> {
             None => None,
         },
         warm_up_ms: words.duration("warm_up", 0)?,
+        attributes: words
+            .prefixed("attr.")
+            .into_iter()
+            .map(|(key, is)| (key.to_owned(), value(is)))
+            .collect(),
     };
     Ok(Command::PutAgent { agent, settings })
 }

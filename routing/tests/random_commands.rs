@@ -174,6 +174,7 @@ fn agent_settings() -> impl Strategy<Value = (AgentId, AgentSettings)> {
                 lease_hold_ms: 15_000,
                 rate: None,
                 warm_up_ms: 0,
+                attributes: BTreeMap::new(),
             };
             (id, settings)
         },

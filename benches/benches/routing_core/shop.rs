@@ -9,7 +9,7 @@ use routing::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId,
 use routing::queue_manager::{Decision, QueueManager, Settled};
 use routing::settings::{
     AgentChoice, AgentSettings, AssignmentRate, Capacity, ChannelCapacity, CrossQueue, CrossQueueTerms, Membership,
-    Order, QueueSettings, Requirement, Ring, RingOpens, RoutingSettings,
+    Order, QueueSettings, Requirement, Ring, RingOpens, RoutingSettings, Selector,
 };
 use routing::view::{Demand, Presence, QueueRates, QueueView, Speeds, Supply, Views};
 
@@ -218,6 +218,7 @@ pub struct Shop {
     agent_of: BTreeMap<AgentId, usize>,
     classes: Vec<(QueueId, Arc<[Requirement]>)>,
     nothing: Arc<[Requirement]>,
+    anybody: Arc<[Selector]>,
     dice: Dice,
     arrivals: u64,
     index: u64,
@@ -259,6 +260,7 @@ impl Shop {
                 .map(|(queue, required)| (queue, required.into()))
                 .collect(),
             nothing: Arc::new([]),
+            anybody: Arc::new([]),
             dice: Dice::new(),
             arrivals: 0,
             index: 1,
@@ -324,6 +326,7 @@ impl Shop {
             excluded: Vec::new(),
             held: false,
             rings: if self.rings { self.arrivals as u8 % 4 * 2 } else { 0 },
+            selectors: Arc::clone(&self.anybody),
             offers: 0,
         }
     }

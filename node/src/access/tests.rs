@@ -34,6 +34,7 @@ fn view(phase: Phase, agent: Option<AgentId>) -> ConversationView {
         entered: None,
         required: Vec::new(),
         preferred: Vec::new(),
+        selectors: Vec::new(),
         answered_at_ms: None,
         ended_at_ms: None,
         outcome: None,

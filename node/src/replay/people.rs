@@ -171,6 +171,7 @@ mod tests {
             priority: 5,
             required: Vec::new(),
             preferred: Vec::new(),
+            selectors: Vec::new(),
             attributes: BTreeMap::new(),
             answered_at_ms: (!left).then_some(1_000 + waited_ms),
             ended_at_ms: Some(1_000 + waited_ms + 500),

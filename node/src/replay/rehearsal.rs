@@ -115,6 +115,7 @@ fn classification(classifier: &Classifier, plan: &Plan, of: &TracedConversation)
             preferred: of.preferred.clone(),
             preferred_agent: None,
             rule: of.rule.clone(),
+            selectors: of.selectors.clone(),
         })
     };
     // Who was given a queue by name, not by a rule, asks for it again.

@@ -60,6 +60,7 @@ fn trace() -> Trace {
             priority: 5,
             required: Vec::new(),
             preferred: Vec::new(),
+            selectors: Vec::new(),
             attributes: BTreeMap::new(),
             answered_at_ms: (!left).then_some(started_at_ms + wait_ms),
             ended_at_ms: Some(started_at_ms + wait_ms + if left { 0 } else { 3 * MINUTE_MS }),

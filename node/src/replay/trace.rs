@@ -6,7 +6,7 @@ use std::sync::Arc;
 use routing::command::Value;
 use routing::event::{CloseOutcome, ConversationView};
 use routing::ids::{AgentId, Channel, ConversationId, Millis, QueueId};
-use routing::settings::{AgentSettings, Policy, Requirement};
+use routing::settings::{AgentSettings, Policy, Requirement, Selector};
 use routing::view::Presence;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -69,6 +69,9 @@ pub struct TracedConversation {
     /// What it wished for at the start.
     #[schema(value_type = Vec<Object>)]
     pub preferred: Vec<Requirement>,
+    /// What the agent had to be.
+    #[schema(value_type = Vec<Object>)]
+    pub selectors: Vec<Selector>,
     /// Attributes, for the rules of another policy.
     #[schema(value_type = Object)]
     pub attributes: BTreeMap<String, Value>,
@@ -94,6 +97,7 @@ impl From<&ConversationView> for TracedConversation {
             priority: view.priority,
             required: view.required.clone(),
             preferred: view.preferred.clone(),
+            selectors: view.selectors.clone(),
             attributes: (*view.attributes).clone(),
             answered_at_ms: view.answered_at_ms,
             ended_at_ms: view.ended_at_ms,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use routing::command::Value;
 use routing::ids::{Channel, QueueId, SkillName};
 use routing::limits::{
     AGENT_QUEUES_MAX, AGENT_SKILLS_MAX, CHANNELS_MAX, DURATION_MAX_MS, NAME_MAX_BYTES, RATE_MAX, RINGS_MAX,
@@ -33,9 +34,40 @@ pub(super) fn read(mut reader: Reader<'_>, name: &str, names: &Names, mistakes: 
             .unwrap_or(LEASE_HOLD_MS),
         rate: reader.table("rate", mistakes).and_then(|table| rate(table, mistakes)),
         warm_up_ms: reader.duration_ms("warm_up", DURATION_MAX_MS, mistakes).unwrap_or(0),
+        attributes: reader
+            .table("attributes", mistakes)
+            .map(|table| attributes(table, mistakes))
+            .unwrap_or_default(),
     };
     reader.finish(mistakes);
     settings
+}
+
+/// R3: `{ site = "osaka", years = 5, licensed = true }`.
+fn attributes(mut table: Reader<'_>, mistakes: &mut Mistakes) -> BTreeMap<String, Value> {
+    let mut attributes = BTreeMap::new();
+    for (key, line, item) in table.entries() {
+        match attribute(&item.value) {
+            Some(value) => _ = attributes.insert(key.to_owned(), value),
+            None => {
+                let wrong = format!("{} is no attribute", item.value.describe());
+                mistakes.add(Place::Line(line), &table.path_of(key), wrong, ATTRIBUTE);
+            }
+        }
+    }
+    attributes
+}
+
+/// What an attribute may be.
+pub(super) const ATTRIBUTE: &str = "write a text, a whole number, true or false";
+
+pub(super) fn attribute(raw: &Raw) -> Option<Value> {
+    match raw {
+        Raw::Text(text) => Some(Value::Text(text.clone())),
+        Raw::Integer(number) => Some(Value::Number(*number)),
+        Raw::Flag(truth) => Some(Value::Bool(*truth)),
+        _ => None,
+    }
 }
 
 /// `["support", "sales"]`, or `{ support = {}, sales = { tier = 1, position = 2, weight = 3 } }`.

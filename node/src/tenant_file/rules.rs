@@ -3,11 +3,11 @@
 use routing::limits::{
     ADMISSION_QUEUES_MAX, DURATION_MAX_MS, PRIORITY_DEFAULT, PRIORITY_MAX, REQUIREMENTS_MAX, RULES_MAX,
 };
-use routing::settings::{Classification, Preference, Requirement, Rule};
+use routing::settings::{Classification, Preference, Requirement, Rule, Selector, SelectorTest};
 
 use super::{Names, agents, name_of};
 use crate::rules::{RuleError, check};
-use crate::toml_input::{Mistakes, Place, Reader};
+use crate::toml_input::{Mistakes, Place, Raw, Reader};
 
 pub(super) fn read(
     root: &mut Reader<'_>,
@@ -110,7 +110,62 @@ fn classification(reader: &mut Reader<'_>, names: &Names, mistakes: &mut Mistake
         preferred,
         preferred_agent: preference(reader, names, mistakes),
         rule: None,
+        selectors: selectors(reader, mistakes),
     }
+}
+
+/// R3: `[{ attribute = "site", equals = "osaka" }, { attribute = "years", at_least = 5 }]`; a table may hold several tests.
+fn selectors(reader: &mut Reader<'_>, mistakes: &mut Mistakes) -> Vec<Selector> {
+    let mut selectors = Vec::new();
+    for mut table in reader.tables("agent_where", mistakes) {
+        let attribute = table.needed_text("attribute", mistakes).unwrap_or_default().to_owned();
+        let mut tests = Vec::new();
+        for (key, line, item) in table.entries().filter(|(key, ..)| *key != "attribute") {
+            match test(key, &item.value) {
+                Some(test) => tests.push(test),
+                None => {
+                    let wrong = format!("{} is no test of an attribute", item.value.describe());
+                    let right = "equals, not_equals, in, not_in (texts, whole numbers, true or false), below, at_most, above, \
+                                 at_least (whole numbers)";
+                    mistakes.add(Place::Line(line), &table.path_of(key), wrong, right);
+                }
+            }
+        }
+        if tests.is_empty() {
+            let right = "give a test: equals, not_equals, in, not_in, below, at_most, above or at_least";
+            mistakes.add(Place::Line(table.line()), &table.path_of("attribute"), "no test", right);
+        }
+        selectors.extend(tests.into_iter().map(|test| Selector {
+            attribute: attribute.clone(),
+            test,
+        }));
+    }
+    selectors
+}
+
+fn test(key: &str, raw: &Raw) -> Option<SelectorTest> {
+    let number = || match raw {
+        Raw::Integer(number) => Some(*number),
+        _ => None,
+    };
+    let values = || match raw {
+        Raw::List(items) => items
+            .iter()
+            .map(|item| agents::attribute(&item.value))
+            .collect::<Option<Vec<_>>>(),
+        _ => None,
+    };
+    Some(match key {
+        "equals" => SelectorTest::Equals(agents::attribute(raw)?),
+        "not_equals" => SelectorTest::NotEquals(agents::attribute(raw)?),
+        "below" => SelectorTest::Below(number()?),
+        "at_most" => SelectorTest::AtMost(number()?),
+        "above" => SelectorTest::Above(number()?),
+        "at_least" => SelectorTest::AtLeast(number()?),
+        "in" => SelectorTest::In(values()?),
+        "not_in" => SelectorTest::NotIn(values()?),
+        _ => return None,
+    })
 }
 
 pub(super) fn requirements(

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use routing::command::Value;
 use routing::ids::{AgentId, QueueId};
 use routing::settings::{
     AgentSettings, AtCap, CalendarSettings, Classification, CrossQueueTerms, EscalateAction, EscalateWhen, Escalation,
-    Membership, Order, Policy, QueueSettings, Relaxation, Requirement, ReturnWhenFull, Ring, RingOpens, ShareRule,
-    SkillChange, WhenClosed, WrapUp,
+    Membership, Order, Policy, QueueSettings, Relaxation, Requirement, ReturnWhenFull, Ring, RingOpens, Selector,
+    SelectorTest, ShareRule, SkillChange, WhenClosed, WrapUp,
 };
 
 use super::calendars::{CROSS_QUEUE, WEEKDAYS};
@@ -280,6 +281,10 @@ impl Named<'_> {
             let (agent, wait) = (quoted(agent), ms(preference.wait_ms));
             said.push(("preferred_agent", format!("{{ agent = {agent}, wait = {wait} }}")));
         }
+        if !given.selectors.is_empty() {
+            let tests: Vec<String> = given.selectors.iter().map(selector).collect();
+            said.push(("agent_where", format!("[{}]", tests.join(", "))));
+        }
         said
     }
 
@@ -327,6 +332,11 @@ impl Named<'_> {
             );
         }
         out.ms("warm_up", agent.warm_up_ms, 0);
+        if !agent.attributes.is_empty() {
+            let attributes = agent.attributes.iter();
+            let said = attributes.map(|(key, value)| format!("{} = {}", quoted(key), attribute(value)));
+            out.put("attributes", format!("{{ {} }}", said.collect::<Vec<_>>().join(", ")));
+        }
     }
 }
 
@@ -436,4 +446,31 @@ fn write_calendar(out: &mut Lines, calendar: &CalendarSettings) {
         format!("\n    {{ {said} }}")
     });
     out.list("exceptions", &exceptions.collect::<Vec<_>>());
+}
+
+/// R3.
+fn selector(selector: &Selector) -> String {
+    let list = |values: &[Value]| {
+        let values: Vec<String> = values.iter().map(attribute).collect();
+        format!("[{}]", values.join(", "))
+    };
+    let (test, value) = match &selector.test {
+        SelectorTest::Equals(value) => ("equals", attribute(value)),
+        SelectorTest::NotEquals(value) => ("not_equals", attribute(value)),
+        SelectorTest::Below(limit) => ("below", limit.to_string()),
+        SelectorTest::AtMost(limit) => ("at_most", limit.to_string()),
+        SelectorTest::Above(limit) => ("above", limit.to_string()),
+        SelectorTest::AtLeast(limit) => ("at_least", limit.to_string()),
+        SelectorTest::In(values) => ("in", list(values)),
+        SelectorTest::NotIn(values) => ("not_in", list(values)),
+    };
+    format!("{{ attribute = {}, {test} = {value} }}", quoted(&selector.attribute))
+}
+
+fn attribute(value: &Value) -> String {
+    match value {
+        Value::Text(text) => quoted(text),
+        Value::Number(number) => number.to_string(),
+        Value::Bool(truth) => truth.to_string(),
+    }
 }

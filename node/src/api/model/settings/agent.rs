@@ -7,6 +7,8 @@ use routing::settings::{AgentSettings, AssignmentRate, Capacity, ChannelCapacity
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::api::model::conversation::{Attributes, attributes_in, attributes_out};
+
 /// How long conversations are held for an agent whose connections are gone, unless set.
 const LEASE_HOLD_DEFAULT_MS: u64 = 30_000;
 
@@ -66,6 +68,8 @@ pub struct AgentBody {
     pub rate: Option<RateBody>,
     /// R22: after a sign-in, room grows from one conversation to all of it over so long (0: at once).
     pub warm_up_ms: u64,
+    /// R3: what selectors of conversations test: what agents share (a site, a licence), not what makes each another.
+    pub attributes: Attributes,
 }
 
 /// R5, R8: how an agent belongs to a queue.
@@ -129,6 +133,7 @@ impl Default for AgentBody {
             memberships: BTreeMap::new(),
             rate: None,
             warm_up_ms: 0,
+            attributes: Attributes::new(),
         }
     }
 }
@@ -171,6 +176,7 @@ impl From<&AgentSettings> for AgentBody {
                 window_ms: rate.window_ms,
             }),
             warm_up_ms: from.warm_up_ms,
+            attributes: attributes_out(&from.attributes),
         }
     }
 }
@@ -209,6 +215,7 @@ impl From<AgentBody> for AgentSettings {
                 window_ms: rate.window_ms,
             }),
             warm_up_ms: from.warm_up_ms,
+            attributes: attributes_in(from.attributes),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! What rules give (R1).
 
+use routing::command::Value;
 use routing::ids::{AgentId, QueueId, SkillName};
-use routing::settings::{Classification, Preference, Requirement, Rule};
+use routing::settings::{Classification, Preference, Requirement, Rule, Selector, SelectorTest};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::api::model::conversation::Attribute;
 
 /// A skill that a conversation asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -30,6 +33,69 @@ impl From<&Requirement> for RequirementBody {
         Self {
             skill: from.skill.0.clone(),
             level: from.level,
+        }
+    }
+}
+
+/// R3: what an attribute of the agent must be. What an agent does not have fails all but the negative tests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SelectorBody {
+    /// Which attribute of the agent.
+    #[schema(example = "site")]
+    pub attribute: String,
+    /// What it must be.
+    pub test: TestBody,
+}
+
+/// R3.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum TestBody {
+    Equals(Attribute),
+    NotEquals(Attribute),
+    Below(i64),
+    AtMost(i64),
+    Above(i64),
+    AtLeast(i64),
+    In(Vec<Attribute>),
+    NotIn(Vec<Attribute>),
+}
+
+impl From<SelectorBody> for Selector {
+    fn from(SelectorBody { attribute, test }: SelectorBody) -> Self {
+        let all = |values: Vec<Attribute>| values.into_iter().map(Into::into).collect();
+        let test = match test {
+            TestBody::Equals(value) => SelectorTest::Equals(value.into()),
+            TestBody::NotEquals(value) => SelectorTest::NotEquals(value.into()),
+            TestBody::Below(limit) => SelectorTest::Below(limit),
+            TestBody::AtMost(limit) => SelectorTest::AtMost(limit),
+            TestBody::Above(limit) => SelectorTest::Above(limit),
+            TestBody::AtLeast(limit) => SelectorTest::AtLeast(limit),
+            TestBody::In(values) => SelectorTest::In(all(values)),
+            TestBody::NotIn(values) => SelectorTest::NotIn(all(values)),
+        };
+        Self { attribute, test }
+    }
+}
+
+impl From<&Selector> for SelectorBody {
+    fn from(from: &Selector) -> Self {
+        let all = |values: &[Value]| values.iter().map(Into::into).collect();
+        let test = match &from.test {
+            SelectorTest::Equals(value) => TestBody::Equals(value.into()),
+            SelectorTest::NotEquals(value) => TestBody::NotEquals(value.into()),
+            SelectorTest::Below(limit) => TestBody::Below(*limit),
+            SelectorTest::AtMost(limit) => TestBody::AtMost(*limit),
+            SelectorTest::Above(limit) => TestBody::Above(*limit),
+            SelectorTest::AtLeast(limit) => TestBody::AtLeast(*limit),
+            SelectorTest::In(values) => TestBody::In(all(values)),
+            SelectorTest::NotIn(values) => TestBody::NotIn(all(values)),
+        };
+        Self {
+            attribute: from.attribute.clone(),
+            test,
         }
     }
 }
@@ -64,6 +130,9 @@ pub struct ClassificationBody {
     /// R7.
     #[serde(default)]
     pub preferred_agent: Option<PreferenceBody>,
+    /// R3: what the agent must be; all must hold.
+    #[serde(default)]
+    pub selectors: Vec<SelectorBody>,
 }
 
 fn priority_default() -> u8 {
@@ -81,6 +150,7 @@ impl From<ClassificationBody> for Classification {
                 .preferred_agent
                 .map(|PreferenceBody { agent, wait_ms }| Preference { agent, wait_ms }),
             rule: None,
+            selectors: from.selectors.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -96,6 +166,7 @@ impl From<&Classification> for ClassificationBody {
                 agent: preference.agent,
                 wait_ms: preference.wait_ms,
             }),
+            selectors: from.selectors.iter().map(Into::into).collect(),
         }
     }
 }

@@ -269,7 +269,7 @@ impl World {
             Deed::Barrier => self.barrier(),
             Deed::FailOver => self.fail_over(),
             Deed::Do(act, who) => {
-                if let Some(command) = act.command(self.tenant(), self.log.len()) {
+                if let Some(command) = act.command(self.tenant(), self.log.len(), self.now_ms) {
                     let key = who.map(|instance| IdempotencyKey {
                         principal: Principal::Admin("p".into()),
                         instance: 1,

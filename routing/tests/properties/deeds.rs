@@ -1,5 +1,8 @@
 //! What may happen, at random.
 
+#[path = "parts.rs"]
+mod parts;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -7,7 +10,7 @@ use routing::command::{
     Author, Body, Command, Override, PresenceChange, Principal, Reader, Timer, TransferTarget, Value,
 };
 use routing::event::{ConversationView, Phase};
-use routing::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId, SkillName};
+use routing::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, Millis, QueueId, SkillName};
 use routing::settings::*;
 use routing::state::Tenant;
 
@@ -77,6 +80,7 @@ pub enum Act {
     RemoveQueue(u8),
     RemoveAgent(u8),
     Fire(u8),
+    Part(parts::Part),
 }
 
 pub fn deed() -> impl Strategy<Value = Deed> {
@@ -148,7 +152,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..AGENTS).prop_map(Act::RemoveAgent),
         1 => any().prop_map(Act::Fire),
     ];
-    prop_oneof![8 => start, 3 => talk, 4 => agents, 12 => life, 2 => settings]
+    prop_oneof![8 => start, 3 => talk, 4 => agents, 12 => life, 2 => settings, 3 => parts::part().prop_map(Act::Part)]
 }
 
 /// Two skills, three queues of different kinds, five agents of different kinds, two of them here.
@@ -372,9 +376,10 @@ fn tenant_len(tenant: &Tenant, phases: &[Phase]) -> usize {
 
 impl Act {
     /// The command, aimed at what there is.
-    pub fn command(&self, tenant: &Tenant, so_far: usize) -> Option<Command> {
+    pub fn command(&self, tenant: &Tenant, so_far: usize, now_ms: Millis) -> Option<Command> {
         let admin = || Principal::Admin("root".into());
         Some(match self {
+            Self::Part(part) => part.command(tenant, now_ms)?,
             Self::Start {
                 queues,
                 channel,

@@ -6,18 +6,22 @@
 mod deeds;
 #[path = "oracle/naive.rs"]
 mod naive;
+#[path = "oracle/naive_report.rs"]
+mod naive_report;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use deeds::{Deed, deed};
 use naive::Naive;
+use naive_report::NaiveReport;
 use proptest::prelude::*;
-use routing::command::{COMMAND_SCHEMA, Command, Envelope, Explanation, IdempotencyKey, Principal};
+use routing::command::{COMMAND_SCHEMA, Command, Envelope, Explanation, IdempotencyKey, Principal, Timer};
 use routing::event::{AgentItem, AgentItemKind, Event, TenantEvent};
 use routing::ids::{AgentId, Channel, ConversationId, Millis, TenantId};
 use routing::invariants::{self, History};
 use routing::queue_manager::{Decision, QueueManager, Settled};
 use routing::rejection::Rejection;
+use routing::report::{Figures, RowKey};
 use routing::state::{State, Tenant};
 use routing::view::Views;
 
@@ -61,6 +65,9 @@ struct World {
     state: State,
     history: History,
     log: Vec<(u64, Millis, Envelope)>,
+    /// KPIs as counted from the events, and the rows that have left the state.
+    report: NaiveReport,
+    left: BTreeMap<RowKey, Figures>,
     now_ms: Millis,
     manager: QueueManager,
     heard: Naive,
@@ -76,7 +83,10 @@ impl World {
             state: State::new(),
             history: History::default(),
             log: Vec::new(),
-            now_ms: 1_000_000,
+            report: NaiveReport::default(),
+            left: BTreeMap::new(),
+            // A moment before a quarter hour ends.
+            now_ms: 1_790_000,
             manager: QueueManager::new(Views::default()),
             heard: Naive::default(),
             unheard: VecDeque::new(),
@@ -115,7 +125,12 @@ impl World {
             assert!(events.is_empty(), "{why} told something");
             assert_eq!(self.state.rows_hash(), before, "{why} changed something: {envelope:?}");
         }
+        let told: Vec<Event> = events.iter().map(|told| told.event.clone()).collect();
+        self.report.hear(self.now_ms, &told);
         for TenantEvent { event, .. } in events {
+            if let Event::ReportClosed { key, figures } = &event {
+                self.left.entry(key.clone()).or_default().add(figures);
+            }
             self.history
                 .observe(&event)
                 .unwrap_or_else(|violation| panic!("{violation} after {envelope:?}"));
@@ -326,6 +341,31 @@ impl World {
         assert_eq!(naive.next(), None, "somebody waits although somebody is free");
     }
 
+    /// At the end of the quarter hour, everybody's time is booked.
+    fn close_quarter(&mut self) {
+        let due = self
+            .tenant()
+            .views()
+            .timers
+            .into_iter()
+            .find(|due| due.timer == Timer::QuarterHour);
+        if let Some(due) = due {
+            self.now_ms = self.now_ms.max(due.at_ms);
+            let timer = due.timer;
+            self.apply(Command::Fire { timer }, None).expect("it is due");
+        }
+    }
+
+    /// What has left the state and what is in it, together, is what the events tell.
+    fn kpis(&mut self) {
+        let mut counted = std::mem::take(&mut self.left);
+        for (key, figures) in self.tenant().report() {
+            counted.entry(key.clone()).or_default().add(figures);
+        }
+        self.report.end(self.state.at_ms());
+        naive_report::compare(&self.report, &counted);
+    }
+
     /// Equal logs, equal everything; and a restored replica is the same replica.
     fn replay(&self) {
         let mut again = State::new();
@@ -387,6 +427,8 @@ proptest! {
             world.step(deed);
         }
         world.quiet();
+        world.close_quarter();
+        world.kpis();
         world.replay();
     }
 }

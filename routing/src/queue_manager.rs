@@ -10,6 +10,7 @@
 //!   now ──► timers ──► decide ── Fire, Offer ────────┘
 //! ```
 
+mod batch;
 mod bits;
 mod choice;
 mod cross;
@@ -273,7 +274,7 @@ impl QueueManager {
         }
         let mut decisions = Vec::new();
         while decisions.len() < limit {
-            let Some(command) = self.next_command(explained) else {
+            let Some(command) = self.next_command(limit - decisions.len(), explained) else {
                 break;
             };
             decisions.push(command);
@@ -282,7 +283,7 @@ impl QueueManager {
         decisions
     }
 
-    fn next_command(&mut self, explained: bool) -> Option<Decision> {
+    fn next_command(&mut self, most: usize, explained: bool) -> Option<Decision> {
         let id = self.pending.next_id();
         if let Some(timer) = self.timers.propose_due(self.now_ms, id) {
             self.pending.add(id, Pending::Fire(timer));
@@ -291,7 +292,7 @@ impl QueueManager {
                 command: Command::Fire { timer },
             });
         }
-        let Some(choice) = self.index.next_choice(self.now_ms, explained) else {
+        let Some(choice) = self.index.next_choice(self.now_ms, most, explained) else {
             return self.next_share(id);
         };
         let (conversation, agent): (_, AgentId) = (choice.conversation, choice.agent);

@@ -13,7 +13,7 @@ use super::slowdown::{self, Slowdown};
 use super::waiting::{Class, Spec};
 use crate::command::Explanation;
 use crate::ids::{AgentId, ConversationId, Millis};
-use crate::limits::{EXPLAINED_CANDIDATES, OFFERS_AT_ONCE_MAX};
+use crate::limits::EXPLAINED_CANDIDATES;
 use crate::settings::{AgentChoice, CrossQueue};
 
 /// A conversation and who should get it; both are reserved.
@@ -61,6 +61,11 @@ impl Rank {
             .then(self.id.cmp(&other.id))
     }
 
+    /// In a queue that chooses by skill: the sum of levels.
+    pub(super) fn levels(&self) -> i64 {
+        SCORE_MAX.saturating_sub(self.part) as i64
+    }
+
     /// What an explanation shows; higher is better.
     fn score(&self, choice: AgentChoice, now_ms: Millis) -> i64 {
         let score = match choice {
@@ -85,42 +90,37 @@ impl Rank {
 /// Classes in vain, after which it pays to see what else is in vain: a look at every fresh pool.
 const MISSES: u32 = 16;
 
-/// The longest list of the best.
-const BEST_MAX: usize = if EXPLAINED_CANDIDATES > OFFERS_AT_ONCE_MAX {
-    EXPLAINED_CANDIDATES
-} else {
-    OFFERS_AT_ONCE_MAX
-};
-
 /// Above any sum of levels.
 const SCORE_MAX: u64 = 1 << 20;
 
 /// The best few, best first.
 #[derive(Debug)]
 pub(super) struct Best {
-    ranks: [Rank; BEST_MAX],
+    ranks: Vec<Rank>,
     wanted: usize,
-    found: usize,
 }
 
 impl Best {
     pub(super) fn of(wanted: usize) -> Self {
         Self {
-            ranks: [Rank::NOBODY; BEST_MAX],
-            wanted: wanted.clamp(1, BEST_MAX),
-            found: 0,
+            ranks: Vec::with_capacity(wanted + 1),
+            wanted: wanted.max(1),
         }
     }
 
     /// False when it is not among the best few; nobody who comes after it in the same order will be.
     pub(super) fn offer(&mut self, rank: Rank) -> bool {
-        if self.found == self.wanted && rank.compare(&self.ranks[self.found - 1]) != Ordering::Less {
+        if self.ranks.len() == self.wanted
+            && let Some(last) = self.ranks.last()
+            && rank.compare(last) != Ordering::Less
+        {
             return false;
         }
-        let at = self.ranks[..self.found].partition_point(|better| better.compare(&rank) == Ordering::Less);
-        self.found = (self.found + 1).min(self.wanted);
-        self.ranks[at..self.found].rotate_right(1);
-        self.ranks[at] = rank;
+        let at = self
+            .ranks
+            .partition_point(|better| better.compare(&rank) == Ordering::Less);
+        self.ranks.insert(at, rank);
+        self.ranks.truncate(self.wanted);
         true
     }
 
@@ -129,13 +129,20 @@ impl Best {
     }
 
     pub(super) fn ranks(&self) -> &[Rank] {
-        &self.ranks[..self.found]
+        &self.ranks
     }
 }
 
 impl Index {
     /// The next conversation in the order that somebody free may take, and the best for it; `None` once there is none.
-    pub(super) fn next_choice(&mut self, now_ms: Millis, explained: bool) -> Option<Choice> {
+    /// Those of a batch (R41) come one after the other, never more than `most`.
+    pub(super) fn next_choice(&mut self, now_ms: Millis, most: usize, explained: bool) -> Option<Choice> {
+        if self.batch.is_empty() && self.routing.batch_max > 1 {
+            self.batch = self.next_batch(now_ms, most, explained);
+        }
+        if let Some(choice) = self.batch.pop_front() {
+            return Some(choice);
+        }
         loop {
             let Some(class) = self.first_class(now_ms) else {
                 for bits in [
@@ -155,25 +162,37 @@ impl Index {
             if !best.ranks().is_empty() {
                 return self.take(class, &best, explained, now_ms);
             }
-            self.stuck.insert(class);
-            self.fresh_classes.remove(class);
-            self.misses += 1;
-            if self.misses >= MISSES {
-                self.forget_out_of_reach();
-            }
+            self.in_vain(class);
+        }
+    }
+
+    /// Nobody is free for the class.
+    pub(super) fn in_vain(&mut self, class: u32) {
+        self.stuck.insert(class);
+        self.fresh_classes.remove(class);
+        self.misses += 1;
+        if self.misses >= MISSES {
+            self.forget_out_of_reach();
+        }
+    }
+
+    /// Classes of 64 that have something to offer and may have somebody free.
+    pub(super) fn hopeful(&self, word: usize) -> Members {
+        let may_have = self.reach.word(word) | self.fresh_classes.word(word);
+        Members {
+            bits: may_have & self.nonempty.word(word) & !self.stuck.word(word),
+            base: word as u32 * 64,
         }
     }
 
     /// The class whose head is the first in the order, among those that may have somebody free. (It may turn out to have nobody:
     /// then the next call gives another.)
-    fn first_class(&mut self, now_ms: Millis) -> Option<u32> {
+    pub(super) fn first_class(&mut self, now_ms: Millis) -> Option<u32> {
         let mut first = (OrderKey::LAST, NONE);
         self.queues_apart.clear();
         let all_apart = self.routing.cross_queue != CrossQueue::PriorityThenAge;
         for word in 0..self.nonempty.word_count() {
-            let hopeful = (self.reach.word(word) | self.fresh_classes.word(word))
-                & self.nonempty.word(word)
-                & !self.stuck.word(word);
+            let hopeful = self.hopeful(word).bits;
             let apart = if all_apart { u64::MAX } else { self.apart.word(word) };
             let base = word as u32 * 64;
             if hopeful & !apart != 0 && self.heads.bound(word) < first.0 {
@@ -431,23 +450,10 @@ impl Index {
         let &(_, slot) = class.order.first()?;
         let at_once = best.ranks().len().min(self.queues[queue_handle].at_once);
         let (&first, others) = best.ranks()[..at_once].split_first()?;
-        let explanation = match explained {
-            false => Explanation::default(),
-            true => {
-                let queue = &self.queues[queue_handle];
-                let counts = self.count(class);
-                Explanation {
-                    policy_version: queue.version,
-                    considered: counts.considered,
-                    removed: counts.removed(spec),
-                    best: (best.ranks().iter().take(EXPLAINED_CANDIDATES))
-                        .map(|r| (r.id, r.score(queue.choice, now_ms)))
-                        .collect(),
-                    tie_break: self.words(class, queue),
-                    estimate: self.waiting[slot].remembered.estimate(),
-                    ..Explanation::default()
-                }
-            }
+        let explanation = if explained {
+            self.explanation(slot, best.ranks(), now_ms)
+        } else {
+            Explanation::default()
         };
         let channel = Arc::clone(&spec.key.channel);
         self.charge(queue_handle as u32, self.waiting[slot].expedited);
@@ -470,6 +476,25 @@ impl Index {
             channel,
             explanation,
         })
+    }
+
+    pub(super) fn explanation(&self, slot: u32, best: &[Rank], now_ms: Millis) -> Explanation {
+        let waiting = &self.waiting[slot];
+        let class = &self.classes[waiting.class];
+        let spec = &self.specs[class.key.spec];
+        let queue = &self.queues[spec.key.queue as usize];
+        let counts = self.count(class);
+        Explanation {
+            policy_version: queue.version,
+            considered: counts.considered,
+            removed: counts.removed(spec),
+            best: (best.iter().take(EXPLAINED_CANDIDATES))
+                .map(|r| (r.id, r.score(queue.choice, now_ms)))
+                .collect(),
+            tie_break: self.words(class, queue),
+            estimate: waiting.remembered.estimate(),
+            ..Explanation::default()
+        }
     }
 
     /// What decided, in words: among queues, within the queue, among agents.

@@ -130,6 +130,24 @@ impl Index {
         queue.pass.max(self.pass)
     }
 
+    /// Stride scheduling: where all stand, to be put back by [`Self::put_passes`] after a trial.
+    pub(super) fn passes(&self) -> Vec<u128> {
+        if self.routing.cross_queue != CrossQueue::Weighted {
+            return Vec::new();
+        }
+        let queues = self.queues.iter().map(|queue| queue.pass);
+        queues.chain([self.pass]).collect()
+    }
+
+    pub(super) fn put_passes(&mut self, mut passes: Vec<u128>) {
+        if let Some(pass) = passes.pop() {
+            self.pass = pass;
+        }
+        for (queue, pass) in self.queues.iter_mut().zip(passes) {
+            queue.pass = pass;
+        }
+    }
+
     /// A conversation of the queue is served: out of turn (expedited), or because its claim was the first.
     pub(super) fn charge(&mut self, queue: u32, out_of_turn: bool) {
         if self.routing.cross_queue != CrossQueue::Weighted {

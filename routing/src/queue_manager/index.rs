@@ -15,10 +15,11 @@
 //! 4. The choice made is the first of the naive order: for each queue its first conversation that somebody free may take,
 //!    among those heads the first by the tenant's policy (`cross.rs`), and for it the first agent by the queue's choice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::bits::BitSet;
+use super::choice::Choice;
 use super::hashing::IdMap;
 use super::lanes::Lanes;
 use super::order::{self, OrderKey, Standing};
@@ -107,6 +108,8 @@ pub(super) struct Index {
     pub(super) apart: BitSet,
     /// What holds for all (R15, days).
     pub(super) routing: Arc<RoutingSettings>,
+    /// R41: decided, and given one by one.
+    pub(super) batch: VecDeque<Choice>,
     /// Start of the day.
     pub(super) today_ms: Millis,
     /// Stride scheduling: where the last turn began.

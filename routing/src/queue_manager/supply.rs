@@ -200,7 +200,7 @@ impl Pool {
 pub(super) struct FreeKey {
     pub(super) used: u32,
     pub(super) idle_since_ms: Millis,
-    /// Handled today; 0 when the count is of an earlier day.
+    /// Handled today (nothing when that count is of an earlier day), with what is on its way.
     pub(super) today: u32,
     pub(super) slowdown: Slowdown,
 }
@@ -238,6 +238,13 @@ pub(super) struct Holding {
     pub(super) units: u32,
 }
 
+impl Holding {
+    fn conversations(&self) -> u32 {
+        let known = self.by_channel.iter().map(|&count| u32::from(count));
+        known.sum::<u32>().saturating_add(self.others)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Agent {
     pub(super) id: AgentId,
@@ -269,11 +276,7 @@ impl Agent {
 
     /// Conversations of all channels.
     fn at_once(&self) -> u32 {
-        let count = |holding: &Holding| {
-            let known = holding.by_channel.iter().map(|&count| u32::from(count));
-            known.sum::<u32>().saturating_add(holding.others)
-        };
-        count(&self.held).saturating_add(count(&self.reserved))
+        self.held.conversations().saturating_add(self.reserved.conversations())
     }
 
     fn count(&self, slot: usize) -> u16 {
@@ -374,6 +377,11 @@ impl Index {
 
     pub(super) fn reserve_for(&mut self, handle: u32, channel: &Channel) {
         self.count_reserved(handle, channel, true);
+        self.refresh(handle);
+    }
+
+    pub(super) fn unreserve_for(&mut self, handle: u32, channel: &Channel) {
+        self.count_reserved(handle, channel, false);
         self.refresh(handle);
     }
 
@@ -484,11 +492,11 @@ impl Index {
         let key = FreeKey {
             used: agent.used(),
             idle_since_ms: agent.idle_since_ms,
-            today: if agent.today_since_ms >= self.today_ms {
+            today: (agent.reserved.conversations()).saturating_add(if agent.today_since_ms >= self.today_ms {
                 agent.handled_today
             } else {
                 0
-            },
+            }),
             slowdown: Slowdown::of(&agent.speeds, agent.at_once()),
         };
         let (was_free, was_key) = (agent.free, agent.key);

@@ -160,11 +160,9 @@ impl Naive {
             AgentChoice::FewestHandledToday => {
                 let today_ms = self.routing.day_start_ms(self.now_ms);
                 let today = |s: &Supply| {
-                    if s.today_since_ms < today_ms {
-                        0
-                    } else {
-                        s.handled_today
-                    }
+                    let on_its_way = self.reserved.iter().filter(|(_, agent, _)| *agent == s.agent);
+                    let old = s.today_since_ms < today_ms;
+                    on_its_way.count() as u32 + if old { 0 } else { s.handled_today }
                 };
                 all.sort_by(|a, b| today(a).cmp(&today(b)).then(idle(a, b)));
             }

@@ -8,8 +8,6 @@ use crate::state::conversation::Conversation;
 use crate::view::{QueueRates, SPEED_LEVELS, Speeds};
 use std::sync::Arc;
 
-const DAY_MS: u64 = 24 * 3_600_000;
-
 /// The mean moves by 1/`weight` of the way; rounded to the nearest.
 fn smoothed(mean: u64, sample: u64, weight: u64) -> u64 {
     let sum = u128::from(mean) * u128::from(weight - 1) + u128::from(sample) + u128::from(weight / 2);
@@ -19,9 +17,7 @@ fn smoothed(mean: u64, sample: u64, weight: u64) -> u64 {
 /// First moment of the tenant's day that `at_ms` is in: by the days that the settings name, after the last of them, and where
 /// there are none, by 24 hours.
 pub(super) fn day_of(routing: &RoutingSettings, at_ms: Millis) -> Millis {
-    let begun = routing.day_starts_ms.partition_point(|start| *start <= at_ms);
-    let start_ms = begun.checked_sub(1).map_or(0, |last| routing.day_starts_ms[last]);
-    at_ms - (at_ms - start_ms) % DAY_MS
+    routing.day_start_ms(at_ms)
 }
 
 /// R44: one more observation.
@@ -153,6 +149,8 @@ impl Fold<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const DAY_MS: u64 = 24 * 3_600_000;
 
     #[test]
     fn a_day_begins_where_the_settings_say_and_every_24_hours_after_the_last() {

@@ -8,8 +8,10 @@
 //! | E | entries and agents' items are dense, cursors never point past the end |
 //! | H | what is derived from the rows equals what a restored replica would derive |
 //! | I | each phase has the deadlines that end it: nothing can be stuck; the queue manager was told all there is |
-//! | J | a conversation keeps its age until it is reopened, or put off without it |
+//! | J | overtaking stays within its bound ([`overtaking`]); a conversation keeps its age until it is reopened, or put off without it |
 //! | L | what is bounded is within its bounds |
+
+pub mod overtaking;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

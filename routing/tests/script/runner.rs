@@ -391,6 +391,9 @@ impl Runner {
             why.removed
         )?;
         writeln!(out, "best: {} by {tie_break}", best.join(" "))?;
+        if why.batch > 0 {
+            writeln!(out, "batch of {}, better by {}", why.batch, why.batch_gain)?;
+        }
         Ok(())
     }
 

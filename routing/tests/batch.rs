@@ -105,6 +105,7 @@ fn demand(n: usize, wish: &Wish, one_channel: bool) -> Demand {
         arrival: n as u64 + 1,
         required: requirement(wish.required),
         preferred: requirement(wish.preferred),
+        selectors: [].into(),
         only: wish.only.map(|agent| AgentId(agent.into())),
         excluded: wish.excluded.map(|agent| AgentId(agent.into())).into_iter().collect(),
         held: false,

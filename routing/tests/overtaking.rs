@@ -81,6 +81,7 @@ fn demand(n: u64, priority: u8, since_ms: u64) -> Demand {
         arrival: n,
         required: [].into(),
         preferred: [].into(),
+        selectors: [].into(),
         only: None,
         excluded: Vec::new(),
         held: false,

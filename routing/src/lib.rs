@@ -39,3 +39,4 @@ pub mod settings;
 pub mod simulation;
 pub mod state;
 pub mod view;
+pub mod words;

@@ -40,7 +40,7 @@ use crate::command::{Command, Explanation, WaitEstimate};
 use crate::event::{AgentItemKind, Event};
 use crate::ids::{AgentId, ConversationId, Millis, QueueId};
 use crate::rejection::Rejection;
-use crate::view::Views;
+use crate::view::{NoRoom, Views};
 
 /// Names a decision of one queue manager until it is settled; numbers start again with the next queue manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +90,58 @@ pub struct WhyNot {
     pub removed: Vec<(String, u32)>,
     /// The agent that was asked about.
     pub agent: Option<AgentWhyNot>,
+    /// R34: its queue is closed by the calendar.
+    pub closed: bool,
+    /// R7: the agent that it waits for alone.
+    pub awaited: Option<AgentId>,
+    /// R7: until when.
+    pub awaited_until_ms: Option<Millis>,
+    /// R4, R5: what time will change next.
+    pub next_step: Option<NextStep>,
+    /// R35: from now on.
+    pub estimate: Option<WaitEstimate>,
+}
+
+/// R4, R5: a step of relaxation, or a ring, that is ahead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextStep {
+    /// When.
+    pub at_ms: Millis,
+    /// The ring that opens; `None`: a step of relaxation.
+    pub ring: Option<u8>,
+    /// How many more agents could take it then, were they as they are now.
+    pub more_eligible: u32,
+}
+
+/// R39: a predicate that an agent fails, with the values that it compares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Failed {
+    /// There is no such agent.
+    Unknown,
+    /// Not available.
+    Presence { is: &'static str },
+    /// Not a member.
+    Queue { queue: QueueId },
+    /// R5, R6: not open for it, and not lent.
+    Ring { ring: u8 },
+    /// R2: `has` 0: not at all.
+    Skill { skill: String, needs: u8, has: u8 },
+    /// Not served.
+    Channel { channel: String },
+    /// R17–R20, R22.
+    Room {
+        why: NoRoom,
+        channel: String,
+        held: u16,
+        most: u16,
+    },
+    /// An offer was refused a moment ago.
+    Resting,
+    /// R24.
+    Excluded,
+    /// R7: somebody else is waited for.
+    Preference { agent: AgentId },
 }
 
 /// R39: why not this agent?
@@ -99,6 +151,8 @@ pub struct AgentWhyNot {
     pub agent: AgentId,
     /// Each predicate that fails (`unknown`, `presence`, `queue`, `ring`, `skill:billing`, `channel`, `capacity`, `excluded`, `preference`); none: eligible.
     pub failed: Vec<String>,
+    /// The same with values, for sentences ([`crate::words`]).
+    pub reasons: Vec<Failed>,
 }
 
 /// What the metrics tell of one queue.
@@ -457,7 +511,7 @@ impl QueueManager {
 
     /// R39: why a conversation still waits, and why `agent` does not get it; `None` when it does not wait.
     pub fn explain(&self, conversation: ConversationId, agent: Option<AgentId>) -> Option<WhyNot> {
-        self.index.why_not(conversation, agent, self.now_ms)
+        self.index.why_not(conversation, agent, self.now_ms, &self.timers)
     }
 
     /// For the metrics: a pass over agents and waiting conversations, for every few seconds, not for every event.

@@ -2,8 +2,10 @@
 
 use super::index::{Fails, Index};
 use super::supply::PresenceKind;
+use super::timers::Timers;
 use super::waiting::{Class, Spec};
-use super::{AgentWhyNot, WhyNot};
+use super::{AgentWhyNot, Failed, NextStep, WhyNot};
+use crate::command::Timer;
 use crate::ids::{AgentId, ConversationId, Millis};
 use crate::limits::{REQUIREMENTS_MAX, SELECTORS_MAX};
 use crate::settings::Rings;
@@ -93,6 +95,7 @@ impl Index {
         conversation: ConversationId,
         agent: Option<AgentId>,
         now_ms: Millis,
+        timers: &Timers,
     ) -> Option<WhyNot> {
         let &slot = self.waiting_of.get(&conversation)?;
         let waiting = &self.waiting[slot];
@@ -120,7 +123,13 @@ impl Index {
             agent: agent.map(|id| AgentWhyNot {
                 agent: id,
                 failed: self.failed(class, spec, id),
+                reasons: self.reasons(class, spec, id),
             }),
+            closed: !queue.open,
+            awaited: class.key.only,
+            awaited_until_ms: timers.due_ms(Timer::PreferenceEnd { conversation }),
+            next_step: self.next_step(conversation, spec, timers),
+            estimate: self.estimate(conversation, now_ms),
         })
     }
 
@@ -129,6 +138,98 @@ impl Index {
         let waiting = &self.waiting[slot];
         let queue = &self.queues[self.queue_of_class[waiting.class as usize] as usize];
         queue.lanes.ahead(&queue.order, &waiting.place(), now_ms)
+    }
+
+    /// R4, R5: what time will change first, and for how many.
+    fn next_step(&self, conversation: ConversationId, spec: &Spec, timers: &Timers) -> Option<NextStep> {
+        let settings = &self.queues[spec.key.queue as usize].settings;
+        let steps = (0..).zip(&settings.relaxations).filter_map(|(step, relaxation)| {
+            let at_ms = timers.due_ms(Timer::Relaxation { conversation, step })?;
+            let mut key = spec.key.clone();
+            key.required = relaxation.lowered(&key.required).into();
+            Some((at_ms, None, key))
+        });
+        let rings = (1..).zip(&settings.rings).filter_map(|(ring, _)| {
+            let at_ms = timers.due_ms(Timer::RingOpens { conversation, ring })?;
+            let mut key = spec.key.clone();
+            key.rings |= 1 << ring;
+            Some((at_ms, Some(ring), key))
+        });
+        let (at_ms, ring, key) = steps.chain(rings).min_by_key(|(at_ms, ring, _)| (*at_ms, *ring))?;
+        let queue = &self.queues[spec.key.queue as usize];
+        let open = queue.rings.and(key.rings);
+        let more = spec
+            .relations
+            .iter()
+            .filter(|relation| !relation.compatible())
+            .map(|relation| {
+                let then = self.profiles[relation.profile].relation(relation.profile, &key, queue.id, open);
+                match then.compatible() {
+                    true => self.pools[then.pool].by_idle.len() as u32,
+                    false => 0,
+                }
+            });
+        Some(NextStep {
+            at_ms,
+            ring,
+            more_eligible: more.sum(),
+        })
+    }
+
+    /// The same as [`Self::failed`], with values.
+    fn reasons(&self, class: &Class, spec: &Spec, id: AgentId) -> Vec<Failed> {
+        let Some(&handle) = self.agent_of.get(&id) else {
+            return vec![Failed::Unknown];
+        };
+        let agent = &self.agents[handle];
+        let profile = &self.profiles[agent.profile];
+        let queue = self.queues[spec.key.queue as usize].id;
+        let channel = || spec.key.channel.0.clone();
+        let mut failed = Vec::new();
+        if agent.presence != PresenceKind::Available {
+            let is = agent.presence.word();
+            failed.push(Failed::Presence { is });
+        }
+        if class.key.only != Some(id) {
+            match profile.membership(queue).map(|membership| membership.tier) {
+                None => failed.push(Failed::Queue { queue }),
+                Some(ring) if !self.rings_of(spec).serve(ring) => failed.push(Failed::Ring { ring }),
+                Some(_) => {}
+            }
+            for wanted in spec.key.required.iter() {
+                let has = agent.settings.skills.get(&wanted.skill).copied().unwrap_or(0);
+                if has < wanted.level {
+                    failed.push(Failed::Skill {
+                        skill: wanted.skill.0.clone(),
+                        needs: wanted.level,
+                        has,
+                    });
+                }
+            }
+        }
+        match profile.channel(&spec.key.channel) {
+            None => failed.push(Failed::Channel { channel: channel() }),
+            Some(slot) => {
+                if let Some(why) = agent.no_room(profile, slot) {
+                    failed.push(Failed::Room {
+                        why,
+                        channel: channel(),
+                        held: agent.count(slot),
+                        most: profile.channels()[slot].concurrent_max,
+                    });
+                }
+                if agent.resting {
+                    failed.push(Failed::Resting);
+                }
+            }
+        }
+        if class.excludes(id) {
+            failed.push(Failed::Excluded);
+        }
+        if let Some(agent) = class.key.only.filter(|only| *only != id) {
+            failed.push(Failed::Preference { agent });
+        }
+        failed
     }
 
     fn rings_of(&self, spec: &Spec) -> Rings {

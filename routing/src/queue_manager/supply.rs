@@ -215,6 +215,18 @@ pub(super) enum PresenceKind {
     Suspect,
 }
 
+impl PresenceKind {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Available => "available",
+            Self::Away => "away",
+            Self::Draining => "finishing, and takes nothing new",
+            Self::Suspect => "without a connection",
+        }
+    }
+}
+
 impl From<&Presence> for PresenceKind {
     fn from(presence: &Presence) -> Self {
         match presence {
@@ -279,7 +291,7 @@ impl Agent {
         self.held.conversations().saturating_add(self.reserved.conversations())
     }
 
-    fn count(&self, slot: usize) -> u16 {
+    pub(super) fn count(&self, slot: usize) -> u16 {
         self.held.by_channel[slot].saturating_add(self.reserved.by_channel[slot])
     }
 

@@ -82,6 +82,11 @@ impl Timers {
         self.again(timer, id, now_ms.saturating_add(REFUSED_REST_MS));
     }
 
+    /// When it is due, as the state set it.
+    pub(super) fn due_ms(&self, timer: Timer) -> Option<Millis> {
+        self.entries.get(&timer).map(|entry| entry.due_ms)
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = Due> + '_ {
         self.entries.iter().map(|(&timer, entry)| Due {
             at_ms: entry.due_ms,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::classification::Requirement;
 use crate::ids::{CalendarId, QueueId, SkillName};
-use crate::limits::{LAST_AGENT_WAIT_MS, PRIORITIES, RINGS_MAX};
+use crate::limits::{LAST_AGENT_WAIT_MS, PRIORITIES, RINGS_MAX, SKILL_LEVELS};
 
 /// In which order a queue's conversations are served. Ties go to the older, then to the earlier command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +143,21 @@ pub struct Relaxation {
     pub skill: Option<SkillName>,
     /// What becomes of it.
     pub change: SkillChange,
+}
+
+impl Relaxation {
+    /// What is still required of what was.
+    pub fn lowered(&self, required: &[Requirement]) -> Vec<Requirement> {
+        let after = |one: &Requirement| match self.change {
+            _ if self.skill.as_ref().is_some_and(|skill| *skill != one.skill) => Some(one.clone()),
+            SkillChange::LowerBy(by) => Some(Requirement {
+                skill: one.skill.clone(),
+                level: one.level.saturating_sub(by).max(*SKILL_LEVELS.start()),
+            }),
+            SkillChange::Prefer | SkillChange::Drop => None,
+        };
+        required.iter().filter_map(after).collect()
+    }
 }
 
 /// R4: what becomes of a required skill.

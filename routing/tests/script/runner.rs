@@ -7,7 +7,7 @@
 //! - `quiet all|people|decisions` shows less: no pictures for the queue manager, or no events at all.
 //! - `reports on|off` shows rows of the KPIs one by one as they leave the state, or only how many.
 //! - `restart` writes the state, reads it back, and starts another queue manager, as a new leader would.
-//! - `show conversations|agents|queues|demands|timers|report|stream AGENT [after=N]|why CONVERSATION [AGENT]|decision
+//! - `show conversations|agents|queues|demands|timers|report|stream AGENT [after=N]|why CONVERSATION [AGENT]|words CONVERSATION [AGENT]|estimate CONVERSATION|decision
 //!   CONVERSATION`.
 //! - `draft`, `activate`, `show policies`, `show policy VERSION`: see `policy.rs`.
 //! - any command may have `key=PRINCIPAL/INSTANCE/NUMBER` (`customer@bob/1/7`, `mia/1/7`, `admin@root/1/7`).
@@ -18,13 +18,14 @@ use std::fmt::Write as _;
 use goldenscript::{Command as Line, Context};
 use routing::command::{COMMAND_SCHEMA, Command, Envelope, IdempotencyKey, Principal, Timer};
 use routing::event::{Event, Receipt, TenantEvent};
-use routing::ids::{CustomerId, Millis, TenantId};
+use routing::ids::{AgentId, CustomerId, Millis, QueueId, TenantId};
 use routing::invariants::{self, History};
 use routing::queue_manager::{QueueManager, Settled};
 use routing::rejection::Rejection;
 use routing::settings::Policy;
 use routing::state::State;
 use routing::view::Views;
+use routing::words;
 
 use crate::parse::{self, Names, Words};
 use crate::{policy, trace};
@@ -34,6 +35,18 @@ const TENANT: TenantId = TenantId(1);
 const ROUNDS_MAX: usize = 1_000;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
+
+struct Said<'a>(&'a Names);
+
+impl words::Names for Said<'_> {
+    fn agent(&self, agent: AgentId) -> String {
+        self.0.a(agent).to_owned()
+    }
+
+    fn queue(&self, queue: QueueId) -> String {
+        self.0.q(queue).to_owned()
+    }
+}
 
 #[derive(PartialEq)]
 enum Show {
@@ -301,6 +314,9 @@ impl Runner {
         if what == "why" {
             return self.why(words, out);
         }
+        if what == "words" || what == "estimate" {
+            return self.words(what, words, out);
+        }
         if what == "decision" {
             return self.decision(words, out);
         }
@@ -393,6 +409,41 @@ impl Runner {
         writeln!(out, "best: {} by {tie_break}", best.join(" "))?;
         if why.batch > 0 {
             writeln!(out, "batch of {}, better by {}", why.batch, why.batch_gain)?;
+        }
+        Ok(())
+    }
+
+    /// The same in sentences; or place and estimate.
+    fn words(&mut self, what: &str, words: &mut Words<'_>, out: &mut String) -> Fallible<()> {
+        let conversation = self.names.conversation(words.next("conversation")?);
+        let agent = words.more().map(|name| self.names.agent(name));
+        let queue_manager = self.queue_manager.as_ref().ok_or("no queue manager yet")?;
+        if what == "estimate" {
+            let (place, wait) = (
+                queue_manager.position(conversation),
+                queue_manager.estimate(conversation),
+            );
+            writeln!(out, "position {place:?} {wait:?}")?;
+            return Ok(());
+        }
+        let names = Said(&self.names);
+        let said = match queue_manager.explain(conversation, agent) {
+            Some(why) => words::why_waiting(&why, self.now_ms, &names),
+            None => {
+                let tenant = self.state.tenant(TENANT).ok_or("no tenant yet")?;
+                let view = tenant.conversation(conversation).ok_or("no such conversation")?;
+                let why = view.explanation.ok_or("it was never offered")?;
+                let offer = words::Offer {
+                    agent: view.agent.ok_or("nobody has it")?,
+                    queue: view.queue.ok_or("it has no queue")?,
+                    tier: 0,
+                    relaxed: view.relaxed,
+                };
+                words::why_this(&offer, &why, &names)
+            }
+        };
+        for sentence in said {
+            writeln!(out, "{sentence}")?;
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::command::{Due, Timer};
 use crate::event::{AgentItem, AgentItemKind, EntryKind, Event, Phase};
-use crate::ids::{AgentId, ConversationId, Epoch, Millis, QueueId, Seq, TenantId};
+use crate::ids::{AgentId, Channel, ConversationId, Epoch, Millis, QueueId, Seq, TenantId};
 use crate::limits;
 use crate::settings::{ChannelCapacity, RoutingSettings};
 use crate::state::{State, Tenant};
@@ -327,11 +327,32 @@ fn raised_within_capacity(before: Option<&Supply>, after: &Supply) -> Result<(),
     let Some((raised, _)) = after.load.iter().find(|(channel, n)| **n > held(channel)) else {
         return Ok(());
     };
+    let lasting = |channel: &&Channel| {
+        let limits = after.settings.capacity.channels.get(*channel);
+        limits.is_none_or(|limits| !limits.interruptible)
+    };
     let (capacity, total) = (
         &after.settings.capacity,
-        after.load.values().map(|n| u32::from(*n)).sum::<u32>(),
+        after
+            .load
+            .iter()
+            .filter(|(channel, _)| lasting(channel))
+            .map(|(_, n)| u32::from(*n))
+            .sum::<u32>(),
     );
-    let fits = after.used <= capacity.total
+    let interruptible = after
+        .load
+        .iter()
+        .filter(|(channel, _)| !lasting(channel))
+        .map(|(channel, n)| {
+            let limits = capacity.channels.get(channel);
+            limits.map_or(0, |limits| limits.cost.saturating_mul(u32::from(*n)))
+        });
+    let within_pool = match lasting(&raised) {
+        true => after.used <= capacity.total,
+        false => interruptible.fold(0, u32::saturating_add) <= capacity.interruptible,
+    };
+    let fits = within_pool
         && after.load.iter().all(|(channel, n)| {
             let limits = capacity.channels.get(channel);
             let within = |limits: &ChannelCapacity| *n <= limits.concurrent_max && (!limits.exclusive || total == 1);

@@ -319,6 +319,7 @@ impl QueueManager {
 
     fn decide_with(&mut self, now_ms: Millis, limit: usize, explained: bool) -> Vec<Decision> {
         self.now_ms = self.now_ms.max(now_ms);
+        self.index.advance(self.now_ms);
         self.index.put_today(self.index.routing.day_start_ms(self.now_ms));
         for id in self.pending.take_landed() {
             self.give_back(id);
@@ -369,6 +370,7 @@ impl QueueManager {
             agent,
             others: choice.others,
             channel: choice.channel,
+            paced: choice.paced,
             decided: self.heard,
             heard: false,
         };
@@ -460,7 +462,7 @@ impl QueueManager {
     fn give_back(&mut self, id: DecisionId) {
         if let Some(Pending::Offer(offer)) = self.pending.remove(id) {
             for agent in offer.agents() {
-                self.index.reserve(agent, &offer.channel, false);
+                self.index.reserve(agent, &offer.channel, offer.paced, false);
             }
             self.index
                 .withhold(offer.conversation, |waiting| waiting.proposed = false);
@@ -482,6 +484,7 @@ impl QueueManager {
             self.timers.next_ms(),
             self.pending.next_rest_end_ms(),
             self.sharing.next_wake_ms(),
+            self.index.next_pace_ms(),
         ];
         wakes.into_iter().flatten().min()
     }

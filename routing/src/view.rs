@@ -139,26 +139,109 @@ pub enum Presence {
 }
 
 impl Supply {
-    /// Why one more conversation of `channel` does not fit now, `None` when it fits (R17, R18, R19).
+    /// Why one more conversation of `channel` does not fit now, `None` when it fits (R17–R20).
     pub fn no_room(&self, channel: &Channel) -> Option<NoRoom> {
-        let Some(wanted) = self.settings.capacity.channels.get(channel) else {
+        let capacity = &self.settings.capacity;
+        let Some(wanted) = capacity.channels.get(channel) else {
             return Some(NoRoom::ChannelNotServed);
         };
         if self.load.get(channel).copied().unwrap_or(0) >= wanted.concurrent_max {
             return Some(NoRoom::ChannelFull);
         }
-        if self.used.saturating_add(wanted.cost) > self.settings.capacity.total {
+        let held = || self.load.iter().filter(|(_, n)| **n > 0);
+        if wanted.interruptible {
+            let used = held().filter_map(|(held, &n)| {
+                let limits = capacity.channels.get(held).filter(|c| c.interruptible)?;
+                Some(limits.cost.saturating_mul(u32::from(n)))
+            });
+            if used.fold(wanted.cost, u32::saturating_add) > capacity.interruptible {
+                return Some(NoRoom::InterruptibleFull);
+            }
+        } else if self.used.saturating_add(wanted.cost) > capacity.total {
             return Some(NoRoom::TotalFull);
         }
-        let busy = self.load.values().any(|&n| n > 0);
-        if wanted.exclusive && busy {
+        let lasting = |held: &Channel| capacity.channels.get(held).is_none_or(|c| !c.interruptible);
+        if wanted.exclusive && held().any(|(held, _)| lasting(held)) {
             return Some(NoRoom::ExclusiveNeedsAll);
         }
-        let exclusive_held = self
-            .load
-            .iter()
-            .any(|(held, &n)| n > 0 && self.settings.capacity.channels.get(held).is_some_and(|c| c.exclusive));
+        let exclusive_held = held().any(|(held, _)| capacity.channels.get(held).is_some_and(|c| c.exclusive));
         exclusive_held.then_some(NoRoom::ExclusiveHeld)
+    }
+
+    /// The same for an offer that comes of itself: the agent's pace as well (R22).
+    pub fn no_room_at(&self, channel: &Channel, now_ms: Millis) -> Option<NoRoom> {
+        self.no_room(channel).or_else(|| {
+            let pace = Pace {
+                settings: &self.settings,
+                signed_in_at_ms: self.signed_in_at_ms,
+                recent: &self.recent,
+                on_their_way: 0,
+                held: self.load.values().map(|&n| u32::from(n)).sum(),
+            };
+            pace.closed_until(now_ms).map(|(why, _)| why)
+        })
+    }
+}
+
+/// R22: whether an agent may be offered one more now, of what comes of itself.
+///
+/// - Rate: fewer than `max` offers were made within the last `window_ms` (an offer made at t counts before t + `window_ms`), each
+///   counted once, whatever became of it.
+/// - Warm-up: until `warm_up_ms` after the sign-in, an agent holds at most 1 + ⌊(slots − 1) × elapsed / `warm_up_ms`⌋
+///   conversations, where slots is the sum over the channels of how many of each alone would fit.
+///
+/// Both only open as time passes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace<'a> {
+    pub settings: &'a AgentSettings,
+    pub signed_in_at_ms: Millis,
+    /// Ascending.
+    pub recent: &'a [Millis],
+    /// Decided and not made yet.
+    pub on_their_way: usize,
+    /// Conversations of any channel, with what is on its way.
+    pub held: u32,
+}
+
+impl Pace<'_> {
+    /// Why not, and until when if nothing else changes (`u64::MAX`: until something does).
+    pub fn closed_until(&self, now_ms: Millis) -> Option<(NoRoom, Millis)> {
+        let rate = self.rate_until(now_ms).map(|until_ms| (NoRoom::RateReached, until_ms));
+        let warm = self.warm_until(now_ms).map(|until_ms| (NoRoom::WarmingUp, until_ms));
+        rate.into_iter().chain(warm).max_by_key(|(_, until_ms)| *until_ms)
+    }
+
+    fn rate_until(&self, now_ms: Millis) -> Option<Millis> {
+        let rate = self.settings.rate?;
+        let out_ms = |made_ms: &Millis| made_ms.saturating_add(rate.window_ms);
+        let within: Vec<Millis> = self
+            .recent
+            .iter()
+            .map(out_ms)
+            .filter(|out_ms| *out_ms > now_ms)
+            .collect();
+        // So many of the oldest must slide out of the window.
+        let too_many = (within.len() + self.on_their_way + 1).checked_sub(usize::from(rate.max))?;
+        let last = too_many.checked_sub(1)?;
+        Some(within.get(last).copied().unwrap_or(Millis::MAX))
+    }
+
+    fn warm_until(&self, now_ms: Millis) -> Option<Millis> {
+        let warm_up_ms = self.settings.warm_up_ms;
+        let elapsed_ms = now_ms.saturating_sub(self.signed_in_at_ms);
+        if elapsed_ms >= warm_up_ms || self.held == 0 {
+            return None;
+        }
+        let steps = u64::from(self.settings.capacity.slots().saturating_sub(1));
+        let (held, steps) = (u128::from(self.held), u128::from(steps));
+        let needed_ms = match steps {
+            0 => u128::from(warm_up_ms),
+            steps => (held * u128::from(warm_up_ms))
+                .div_ceil(steps)
+                .min(u128::from(warm_up_ms)),
+        };
+        let needed_ms = u64::try_from(needed_ms).unwrap_or(warm_up_ms);
+        (elapsed_ms < needed_ms).then(|| self.signed_in_at_ms.saturating_add(needed_ms))
     }
 }
 
@@ -175,6 +258,12 @@ pub enum NoRoom {
     ExclusiveNeedsAll,
     /// R19: something exclusive is there.
     ExclusiveHeld,
+    /// R20.
+    InterruptibleFull,
+    /// R22.
+    RateReached,
+    /// R22.
+    WarmingUp,
 }
 
 /// A queue and the version of its policy (the index of the change).

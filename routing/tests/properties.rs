@@ -228,6 +228,7 @@ impl World {
 
     fn decide(&mut self, limit: usize) -> usize {
         self.settled.retain(|flight| !flight.landed);
+        self.heard.now_ms = self.now_ms;
         let decisions = self.manager.decide(self.now_ms, limit);
         let made = decisions.len();
         let under_way = self.flights.iter().chain(&self.settled).filter(|flight| !flight.landed);
@@ -328,10 +329,16 @@ impl World {
             self.hear(usize::MAX);
         }
         let views = self.tenant().views();
-        assert_eq!(self.manager.picture(), QueueManager::new(views.clone()).picture());
+        // Both at the same time: an agent's pace depends on it.
+        let mut anew = QueueManager::new(views.clone());
+        for manager in [&mut self.manager, &mut anew] {
+            manager.decide(self.now_ms, 0);
+        }
+        assert_eq!(self.manager.picture(), anew.picture());
         // The same question to the state itself, whatever the queue manager heard.
         let mut naive = Naive {
             reserved: Vec::new(),
+            now_ms: self.now_ms,
             turns: self.heard.turns.clone(),
             ..Naive::default()
         };

@@ -111,12 +111,14 @@ impl Index {
                     if self.classes[row.class].key.only.is_none() {
                         self.queues[queue as usize].last_turn = Some(rank.id);
                     }
-                    self.reserve_for(rank.agent, &row.channel);
+                    let paced = self.classes[row.class].key.only.is_none();
+                    self.reserve_for(rank.agent, &row.channel, paced);
                     choices.push_back(Choice {
                         conversation: self.waiting[row.slot].conversation,
                         agent: rank.id,
                         others: Box::default(),
                         channel: Arc::clone(&row.channel),
+                        paced,
                         explanation,
                     });
                 }
@@ -207,13 +209,18 @@ impl Index {
         for row in rows {
             let at = row.best.iter().position(|rank| self.is_free_for(rank.agent, row));
             if let Some(at) = at {
-                self.reserve_for(row.best[at].agent, &row.channel);
+                let paced = self.classes[row.class].key.only.is_none();
+                self.reserve_for(row.best[at].agent, &row.channel, paced);
             }
             matching.push(at);
         }
         for (row, at) in rows.iter().zip(&matching) {
             if let Some(at) = at {
-                self.unreserve_for(row.best[*at].agent, &row.channel);
+                self.unreserve_for(
+                    row.best[*at].agent,
+                    &row.channel,
+                    self.classes[row.class].key.only.is_none(),
+                );
             }
         }
         matching
@@ -262,11 +269,12 @@ impl Index {
     fn fitting(&mut self, agent: u32, row: &Row, most: usize) -> usize {
         let mut count = 0;
         while count < most && self.is_free_for(agent, row) {
-            self.reserve_for(agent, &row.channel);
+            let paced = self.classes[row.class].key.only.is_none();
+            self.reserve_for(agent, &row.channel, paced);
             count += 1;
         }
         for _ in 0..count {
-            self.unreserve_for(agent, &row.channel);
+            self.unreserve_for(agent, &row.channel, self.classes[row.class].key.only.is_none());
         }
         count
     }

@@ -24,6 +24,8 @@ pub(super) struct Choice {
     /// R9: the next best, where the queue offers to several at once.
     pub(super) others: Box<[AgentId]>,
     pub(super) channel: SharedChannel,
+    /// R22: nobody asked for them by name.
+    pub(super) paced: bool,
     pub(super) explanation: Explanation,
 }
 
@@ -311,7 +313,7 @@ impl Index {
         let &handle = self.agent_of.get(&only)?;
         let agent = &self.agents[handle];
         let slot = self.profiles[agent.profile].channel(&spec.key.channel)?;
-        if !agent.is_free(slot) || class.excludes(only) {
+        if !agent.has_room(slot) || class.excludes(only) {
             return None;
         }
         Some(Rank {
@@ -458,7 +460,8 @@ impl Index {
         let channel = Arc::clone(&spec.key.channel);
         self.charge(queue_handle as u32, self.waiting[slot].expedited);
         let class = &self.classes[handle];
-        if class.key.only.is_none() {
+        let paced = class.key.only.is_none();
+        if paced {
             // The turn has gone round to the last of them.
             self.queues[queue_handle].last_turn = Some(others.last().unwrap_or(&first).id);
         }
@@ -467,13 +470,14 @@ impl Index {
         waiting.proposed = true;
         let conversation = waiting.conversation;
         for rank in &best.ranks()[..at_once] {
-            self.reserve_for(rank.agent, &channel);
+            self.reserve_for(rank.agent, &channel, paced);
         }
         Some(Choice {
             conversation,
             agent: first.id,
             others: others.iter().map(|rank| rank.id).collect(),
             channel,
+            paced,
             explanation,
         })
     }

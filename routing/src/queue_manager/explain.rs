@@ -275,6 +275,7 @@ impl Index {
         match profile.channel(&spec.key.channel) {
             None => failed.push("channel".to_owned()),
             Some(slot) if agent.resting || agent.no_room(profile, slot).is_some() => failed.push("capacity".to_owned()),
+            Some(_) if agent.is_paced() && !asked_for => failed.push("capacity".to_owned()),
             Some(_) => {}
         }
         if class.excludes(id) {

@@ -86,7 +86,7 @@ pub(super) fn slots(profile: &Profile) -> u32 {
 /// Conversations of one channel that an idle agent could take.
 pub(super) fn slots_of(profile: &Profile, slot: usize) -> u32 {
     let shape = &profile.channels()[slot];
-    let by_total = profile.total().checked_div(shape.cost).unwrap_or(u32::MAX);
+    let by_total = profile.pool_of(shape).checked_div(shape.cost).unwrap_or(u32::MAX);
     let most = u32::from(shape.concurrent_max).min(by_total);
     if shape.exclusive { most.min(1) } else { most }
 }
@@ -100,8 +100,8 @@ fn free_slots(agent: &Agent, profile: &Profile, asked: impl Fn(usize) -> bool) -
                 return 1;
             }
             let by_total = profile
-                .total()
-                .saturating_sub(agent.used())
+                .pool_of(shape)
+                .saturating_sub(agent.used_like(shape))
                 .checked_div(shape.cost)
                 .unwrap_or(u32::MAX);
             let held = agent.held.by_channel[slot].saturating_add(agent.reserved.by_channel[slot]);

@@ -123,6 +123,10 @@ pub(super) struct Index {
     pub(super) empty_profiles: BTreeSet<u32>,
     pub(super) pools: Slab<Pool>,
 
+    /// R22: agents to whom nothing comes of itself until then.
+    pub(super) paces: BTreeSet<(Millis, AgentId)>,
+    pub(super) now_ms: Millis,
+
     /// Pools with somebody free.
     pub(super) free_pools: BitSet,
     /// Pools that somebody became free in since the last quiet.

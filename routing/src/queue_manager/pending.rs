@@ -24,6 +24,8 @@ pub(super) struct PendingOffer {
     /// R9: to whom else; each has room reserved.
     pub(super) others: Box<[AgentId]>,
     pub(super) channel: SharedChannel,
+    /// R22: it comes of itself, and counts for their pace.
+    pub(super) paced: bool,
     /// The queue manager's count of events at the time of the decision.
     pub(super) decided: u64,
     /// Something of the conversation was heard since.
@@ -83,9 +85,9 @@ impl PendingDecisions {
     }
 
     /// Channels of the offers to an agent.
-    pub(super) fn channels_of(&self, agent: AgentId) -> impl Iterator<Item = &Channel> {
+    pub(super) fn channels_of(&self, agent: AgentId) -> impl Iterator<Item = (&Channel, bool)> {
         self.all.values().filter_map(move |pending| match pending {
-            Pending::Offer(offer) if offer.agents().any(|other| other == agent) => Some(&*offer.channel),
+            Pending::Offer(offer) if offer.agents().any(|other| other == agent) => Some((&*offer.channel, offer.paced)),
             _ => None,
         })
     }

@@ -12,7 +12,7 @@ use super::waiting::SpecKey;
 use crate::command::Value;
 use crate::ids::{AgentId, Channel, Millis, QueueId, SkillName};
 use crate::settings::{AgentChoice, AgentSettings, Membership, Rings};
-use crate::view::{NoRoom, Presence, Speeds, Supply};
+use crate::view::{NoRoom, Pace, Presence, Speeds, Supply};
 
 /// Profiles without agents that are kept beyond the number of those with some.
 const EMPTY_PROFILES_KEPT: usize = 64;
@@ -23,6 +23,7 @@ pub(super) struct ProfileKey {
     skills: Vec<(SkillName, u8)>,
     queues: Vec<(QueueId, Membership)>,
     total: u32,
+    interruptible: u32,
     channels: Vec<ChannelShape>,
     attributes: BTreeMap<String, Value>,
 }
@@ -34,6 +35,7 @@ pub(super) struct ChannelShape {
     pub(super) concurrent_max: u16,
     pub(super) cost: u32,
     pub(super) exclusive: bool,
+    pub(super) interruptible: bool,
 }
 
 impl ProfileKey {
@@ -52,12 +54,14 @@ impl ProfileKey {
                 .collect(),
             queues,
             total: settings.capacity.total,
+            interruptible: settings.capacity.interruptible,
             channels: (settings.capacity.channels.iter())
                 .map(|(channel, c)| ChannelShape {
                     channel: channel.clone(),
                     concurrent_max: c.concurrent_max,
                     cost: c.cost,
                     exclusive: c.exclusive,
+                    interruptible: c.interruptible,
                 })
                 .collect(),
         }
@@ -78,6 +82,14 @@ pub(super) struct Profile {
 impl Profile {
     pub(super) fn total(&self) -> u32 {
         self.key.total
+    }
+
+    /// Units of the pool that a channel draws on.
+    pub(super) fn pool_of(&self, shape: &ChannelShape) -> u32 {
+        match shape.interruptible {
+            true => self.key.interruptible,
+            false => self.key.total,
+        }
     }
 
     pub(super) fn channels(&self) -> &[ChannelShape] {
@@ -248,6 +260,10 @@ pub(super) struct Holding {
     pub(super) others: u32,
     /// Units of the total.
     pub(super) units: u32,
+    /// R20: of the interruptible pool.
+    interruptible: u32,
+    /// R22: offers that come of themselves.
+    paced: u32,
 }
 
 impl Holding {
@@ -278,6 +294,13 @@ pub(super) struct Agent {
     pub(super) changed: u64,
     /// Channels, by position, whose pool they are in.
     free: u32,
+    /// Channels, by position, of which one more fits, whatever their pace: for who asks for them by name.
+    room: u32,
+    /// R22.
+    signed_in_at_ms: Millis,
+    recent: Vec<Millis>,
+    /// R22: nothing comes of itself until then.
+    paced_until_ms: Option<Millis>,
     key: FreeKey,
 }
 
@@ -301,18 +324,53 @@ impl Agent {
         if self.count(slot) >= shape.concurrent_max {
             return Some(NoRoom::ChannelFull);
         }
-        if self.used().saturating_add(shape.cost) > profile.total() {
-            return Some(NoRoom::TotalFull);
+        if self.used_like(shape).saturating_add(shape.cost) > profile.pool_of(shape) {
+            return Some(match shape.interruptible {
+                true => NoRoom::InterruptibleFull,
+                false => NoRoom::TotalFull,
+            });
         }
-        let mut held = (0..profile.channels().len())
-            .filter(|&other| self.count(other) > 0)
-            .peekable();
-        let busy = held.peek().is_some() || self.held.others > 0 || self.reserved.others > 0;
+        let mut held = (0..profile.channels().len()).filter(|&other| self.count(other) > 0);
+        let lasting = held.clone().any(|other| !profile.channels()[other].interruptible);
+        let busy = lasting || self.held.others > 0 || self.reserved.others > 0;
         if shape.exclusive && busy {
             return Some(NoRoom::ExclusiveNeedsAll);
         }
         held.any(|other| profile.channels()[other].exclusive)
             .then_some(NoRoom::ExclusiveHeld)
+    }
+
+    /// Units of the pool that a channel draws on, in use.
+    pub(super) fn used_like(&self, shape: &ChannelShape) -> u32 {
+        match shape.interruptible {
+            true => self.held.interruptible.saturating_add(self.reserved.interruptible),
+            false => self.used(),
+        }
+    }
+
+    /// R22.
+    fn closed_until(&self, now_ms: Millis) -> Option<Millis> {
+        if self.settings.rate.is_none() && self.settings.warm_up_ms == 0 {
+            return None;
+        }
+        let pace = Pace {
+            settings: &self.settings,
+            signed_in_at_ms: self.signed_in_at_ms,
+            recent: &self.recent,
+            on_their_way: self.reserved.paced as usize,
+            held: self.at_once(),
+        };
+        pace.closed_until(now_ms).map(|(_, until_ms)| until_ms)
+    }
+
+    /// Whether they would be free, but for their pace (R22).
+    pub(super) fn is_paced(&self) -> bool {
+        self.paced_until_ms.is_some()
+    }
+
+    /// Whether one more fits of what they are asked for by name.
+    pub(super) fn has_room(&self, slot: usize) -> bool {
+        self.room & (1 << slot) != 0
     }
 
     pub(super) fn is_free(&self, slot: usize) -> bool {
@@ -321,11 +379,11 @@ impl Agent {
 }
 
 impl Index {
-    /// An agent's picture changed. `reserved` names the channels of the offers to them that are on their way; it is only asked
-    /// when their capacity took a new shape.
+    /// An agent's picture changed. `reserved` names the channels of the offers to them that are on their way, and whether each counts
+    /// for their pace; it is only asked when their capacity took a new shape.
     pub(super) fn put_supply<'a, I>(&mut self, supply: &Supply, changed: u64, reserved: impl FnOnce() -> I)
     where
-        I: Iterator<Item = &'a Channel>,
+        I: Iterator<Item = (&'a Channel, bool)>,
     {
         let known = self.agent_of.get(&supply.agent).copied();
         let handle = match known {
@@ -335,8 +393,8 @@ impl Index {
                     self.remove_agent(handle);
                 }
                 let handle = self.add_agent(supply);
-                for channel in reserved() {
-                    self.count_reserved(handle, channel, true);
+                for (channel, paced) in reserved() {
+                    self.count_reserved(handle, channel, paced, true);
                 }
                 handle
             }
@@ -350,13 +408,23 @@ impl Index {
         agent.held.units = supply.used;
         agent.held.others = 0;
         agent.held.by_channel.fill(0);
+        agent.held.interruptible = 0;
         for (channel, &count) in &supply.load {
             match profile.channel(channel) {
-                Some(slot) => agent.held.by_channel[slot] = count,
+                Some(slot) => {
+                    agent.held.by_channel[slot] = count;
+                    let shape = &profile.channels()[slot];
+                    if shape.interruptible {
+                        let units = shape.cost.saturating_mul(u32::from(count));
+                        agent.held.interruptible = agent.held.interruptible.saturating_add(units);
+                    }
+                }
                 None => agent.held.others += u32::from(count),
             }
         }
         agent.idle_since_ms = supply.idle_since_ms;
+        agent.signed_in_at_ms = supply.signed_in_at_ms;
+        agent.recent.clone_from(&supply.recent);
         agent.handled_today = supply.handled_today;
         agent.today_since_ms = supply.today_since_ms;
         if agent.speeds != supply.speeds {
@@ -380,20 +448,20 @@ impl Index {
     }
 
     /// Counts, or stops counting, an offer that is on its way.
-    pub(super) fn reserve(&mut self, id: AgentId, channel: &Channel, on: bool) {
+    pub(super) fn reserve(&mut self, id: AgentId, channel: &Channel, paced: bool, on: bool) {
         if let Some(&handle) = self.agent_of.get(&id) {
-            self.count_reserved(handle, channel, on);
+            self.count_reserved(handle, channel, paced, on);
             self.refresh(handle);
         }
     }
 
-    pub(super) fn reserve_for(&mut self, handle: u32, channel: &Channel) {
-        self.count_reserved(handle, channel, true);
+    pub(super) fn reserve_for(&mut self, handle: u32, channel: &Channel, paced: bool) {
+        self.count_reserved(handle, channel, paced, true);
         self.refresh(handle);
     }
 
-    pub(super) fn unreserve_for(&mut self, handle: u32, channel: &Channel) {
-        self.count_reserved(handle, channel, false);
+    pub(super) fn unreserve_for(&mut self, handle: u32, channel: &Channel, paced: bool) {
+        self.count_reserved(handle, channel, paced, false);
         self.refresh(handle);
     }
 
@@ -404,20 +472,50 @@ impl Index {
         }
     }
 
-    fn count_reserved(&mut self, handle: u32, channel: &Channel, on: bool) {
+    /// R22: time has passed, and some agents' pace allows more.
+    pub(super) fn advance(&mut self, now_ms: Millis) {
+        self.now_ms = now_ms;
+        while let Some(&(until_ms, id)) = self.paces.first()
+            && until_ms <= now_ms
+        {
+            self.paces.pop_first();
+            if let Some(&handle) = self.agent_of.get(&id) {
+                self.agents[handle].paced_until_ms = None;
+                self.refresh(handle);
+            }
+        }
+    }
+
+    /// R22: when the first pace allows more.
+    pub(super) fn next_pace_ms(&self) -> Option<Millis> {
+        self.paces
+            .first()
+            .map(|(until_ms, _)| *until_ms)
+            .filter(|ms| *ms < Millis::MAX)
+    }
+
+    fn count_reserved(&mut self, handle: u32, channel: &Channel, paced: bool, on: bool) {
         let agent = &mut self.agents[handle];
         let profile = &self.profiles[agent.profile];
         let reserved = &mut agent.reserved;
+        reserved.paced = match on {
+            true => reserved.paced + u32::from(paced),
+            false => reserved.paced.saturating_sub(u32::from(paced)),
+        };
         match profile.channel(channel) {
             Some(slot) => {
-                let cost = profile.channels()[slot].cost;
+                let shape = &profile.channels()[slot];
                 let count = &mut reserved.by_channel[slot];
+                let units = match shape.interruptible {
+                    true => &mut reserved.interruptible,
+                    false => &mut reserved.units,
+                };
                 if on {
                     *count += 1;
-                    reserved.units = reserved.units.saturating_add(cost);
+                    *units = units.saturating_add(shape.cost);
                 } else {
                     *count = count.saturating_sub(1);
-                    reserved.units = reserved.units.saturating_sub(cost);
+                    *units = units.saturating_sub(shape.cost);
                 }
             }
             None if on => reserved.others += 1,
@@ -445,6 +543,8 @@ impl Index {
             by_channel: vec![0; channels],
             others: 0,
             units: 0,
+            interruptible: 0,
+            paced: 0,
         };
         let handle = self.agents.insert(Agent {
             id: supply.agent,
@@ -460,6 +560,10 @@ impl Index {
             resting: false,
             changed: 0,
             free: 0,
+            room: 0,
+            signed_in_at_ms: 0,
+            recent: Vec::new(),
+            paced_until_ms: None,
             key: FreeKey::default(),
         });
         self.agent_of.insert(supply.agent, handle);
@@ -495,12 +599,24 @@ impl Index {
     fn refresh(&mut self, handle: u32) {
         let agent = &mut self.agents[handle];
         let profile = &self.profiles[agent.profile];
-        let mut free = 0u32;
+        let mut room = 0u32;
         if agent.presence == PresenceKind::Available && !agent.resting {
             for slot in 0..profile.channels().len() {
-                free |= u32::from(agent.no_room(profile, slot).is_none()) << slot;
+                room |= u32::from(agent.no_room(profile, slot).is_none()) << slot;
             }
         }
+        let paced_until_ms = match room {
+            0 => None,
+            _ => agent.closed_until(self.now_ms),
+        };
+        if paced_until_ms != agent.paced_until_ms {
+            if let Some(until_ms) = std::mem::replace(&mut agent.paced_until_ms, paced_until_ms) {
+                self.paces.remove(&(until_ms, agent.id));
+            }
+            self.paces.extend(paced_until_ms.map(|until_ms| (until_ms, agent.id)));
+        }
+        let free = if paced_until_ms.is_some() { 0 } else { room };
+        let was_room = std::mem::replace(&mut agent.room, room);
         let key = FreeKey {
             used: agent.used(),
             idle_since_ms: agent.idle_since_ms,
@@ -548,7 +664,7 @@ impl Index {
                 _ => {}
             }
         }
-        if free & !was_free != 0
+        if room & !was_room != 0
             && let Some(classes) = self.only_classes.get(&id)
         {
             for &class in classes {

@@ -1,4 +1,11 @@
 //! An agent: skills, memberships, capacity.
+//!
+//! Interruptible work (R20) draws on its own pool, `Capacity::interruptible`; all other work on `Capacity::total`. Neither takes of
+//! the other, and each channel has its own `concurrent_max` as well. Exclusive work asks for nothing else that is not
+//! interruptible: it comes beside interruptible work, and interrupts it. While an agent holds exclusive work nothing is offered
+//! to them, of either pool. What is interrupted stays assigned, and its deadlines (no reply, idle, wrap-up) run on: the agent may be
+//! interrupted, but what a queue promises its customers holds. Queues of interruptible work have long deadlines. A channel
+//! cannot be exclusive and interruptible.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +36,23 @@ pub struct Capacity {
     pub interruptible: u32,
     /// Per channel.
     pub channels: BTreeMap<Channel, ChannelCapacity>,
+}
+
+impl Capacity {
+    /// Conversations that would fit of each channel alone, added up: what a warm-up (R22) grows to.
+    pub fn slots(&self) -> u32 {
+        let of = |limits: &ChannelCapacity| {
+            let pool = if limits.interruptible {
+                self.interruptible
+            } else {
+                self.total
+            };
+            let fit = pool.checked_div(limits.cost).unwrap_or(u32::MAX);
+            let most = u32::from(limits.concurrent_max).min(fit);
+            if limits.exclusive { most.min(1) } else { most }
+        };
+        self.channels.values().map(of).fold(0, u32::saturating_add)
+    }
 }
 
 /// How an agent belongs to a queue.

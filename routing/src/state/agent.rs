@@ -84,7 +84,8 @@ impl Agent {
     pub fn used(&self) -> u32 {
         let channels = &self.settings.capacity.channels;
         self.load.iter().fold(0u32, |sum, (channel, &n)| {
-            let cost = channels.get(channel).map_or(0, |c| c.cost);
+            let limits = channels.get(channel).filter(|c| !c.interruptible);
+            let cost = limits.map_or(0, |c| c.cost);
             sum.saturating_add(cost.saturating_mul(u32::from(n)))
         })
     }
@@ -105,16 +106,40 @@ impl Agent {
         }
     }
 
-    /// Whether what it holds is within its capacity as set now (R17, R18, R19).
+    /// R22: an offer that came of itself was made.
+    pub fn paced(&mut self, at_ms: Millis) {
+        if let Some(rate) = self.settings.rate {
+            self.recent
+                .retain(|made_ms| made_ms.saturating_add(rate.window_ms) > at_ms);
+            self.recent.push(at_ms);
+        }
+        self.forget_recent();
+    }
+
+    /// R22: no more are remembered than the rate counts.
+    pub fn forget_recent(&mut self) {
+        let counted = self.settings.rate.map_or(0, |rate| usize::from(rate.max));
+        let surplus = self.recent.len().saturating_sub(counted);
+        self.recent.drain(..surplus);
+    }
+
+    /// Whether what it holds is within its capacity as set now (R17–R20).
     pub fn fits(&self) -> bool {
         let capacity = &self.settings.capacity;
-        let total: u32 = self.load.values().map(|&n| u32::from(n)).sum();
+        let (mut lasting, mut interruptible) = (0u32, 0u32);
+        for (channel, &n) in &self.load {
+            match capacity.channels.get(channel).filter(|c| c.interruptible) {
+                Some(limits) => interruptible = interruptible.saturating_add(limits.cost.saturating_mul(n.into())),
+                None => lasting += u32::from(n),
+            }
+        }
         self.used() <= capacity.total
+            && interruptible <= capacity.interruptible
             && self.load.iter().all(|(channel, &n)| {
                 capacity
                     .channels
                     .get(channel)
-                    .is_some_and(|c| n <= c.concurrent_max && (!c.exclusive || total == 1))
+                    .is_some_and(|c| n <= c.concurrent_max && (!c.exclusive || lasting == 1))
             })
     }
 

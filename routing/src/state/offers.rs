@@ -17,7 +17,7 @@ use super::queue::Queue;
 use super::{participants, presence, silence, timers, valid};
 use crate::command::{Explanation, Principal};
 use crate::event::{AgentItemKind, EntryKind, Event, OfferOutcome, Receipt, UnassignReason};
-use crate::ids::{AgentId, Channel, ConversationId, Epoch};
+use crate::ids::{AgentId, Channel, ConversationId, Epoch, Millis};
 use crate::limits;
 use crate::rejection::Rejection;
 use crate::view::{NoRoom, Presence};
@@ -30,7 +30,7 @@ pub(crate) fn offer(
 ) -> Result<Receipt, Rejection> {
     valid::explanation(explanation)?;
     let (row, serving) = waiting(d, id)?;
-    may_have(d.agent(agent)?, agent, row, &serving)?;
+    may_have(d.agent(agent)?, agent, row, &serving, d.at_ms)?;
     make(d, id, &[agent], explanation)
 }
 
@@ -51,7 +51,10 @@ pub(crate) fn offer_to_many(
     let (row, serving) = waiting(d, id)?;
     let (mut able, mut refusal) = (Vec::with_capacity(agents.len()), None);
     for agent in agents {
-        match d.agent(*agent).and_then(|who| may_have(who, *agent, row, &serving)) {
+        match d
+            .agent(*agent)
+            .and_then(|who| may_have(who, *agent, row, &serving, d.at_ms))
+        {
             Ok(()) => able.push(*agent),
             Err(why) => _ = refusal.get_or_insert(why),
         }
@@ -83,6 +86,14 @@ fn make(
     };
     let of = d.queue(queue)?;
     let epoch = d.next_epoch(id)?;
+    let (asked, counted) = (
+        if of.settings.auto_accept { &agents[..1] } else { agents },
+        d.conversation(id)?.only.is_none(),
+    );
+    for agent in asked.iter().filter(|_| counted) {
+        let at_ms = d.at_ms;
+        d.agent_mut(*agent)?.paced(at_ms);
+    }
     let row = d.conversation_mut(id)?;
     row.explanation = Some(Arc::new(explanation.clone()));
     row.terms = OfferTerms {
@@ -129,7 +140,7 @@ fn make(
 
 /// Whether this agent may be offered this conversation now; the same question that the queue manager asked, asked again where
 /// the answer binds.
-fn may_have(who: &Agent, agent: AgentId, row: &Conversation, queue: &Queue) -> Result<(), Rejection> {
+fn may_have(who: &Agent, agent: AgentId, row: &Conversation, queue: &Queue, at_ms: Millis) -> Result<(), Rejection> {
     let no = |why: &str| Err(Rejection::NotEligible { why: why.to_owned() });
     if who.presence != Presence::Available {
         let is = presence_word(&who.presence).to_owned();
@@ -173,13 +184,24 @@ fn may_have(who: &Agent, agent: AgentId, row: &Conversation, queue: &Queue) -> R
             }
         }
     }
-    must_have_room(who, agent, &row.channel)
+    // R22 is for what comes of itself.
+    match row.only {
+        Some(_) => must_have_room(who, agent, &row.channel),
+        None => no_capacity(who.supply(agent).no_room_at(&row.channel, at_ms)),
+    }
 }
 
-/// R17, R18, R19: no command raises a load above its capacity.
+/// R17–R20: no command raises a load above its capacity.
 pub(crate) fn must_have_room(who: &Agent, agent: AgentId, channel: &Channel) -> Result<(), Rejection> {
-    let why = match who.supply(agent).no_room(channel) {
+    no_capacity(who.supply(agent).no_room(channel))
+}
+
+fn no_capacity(why: Option<NoRoom>) -> Result<(), Rejection> {
+    let why = match why {
         None => return Ok(()),
+        Some(NoRoom::InterruptibleFull) => "capacity for interruptible work is used up",
+        Some(NoRoom::RateReached) => "has been offered as much as the rate allows",
+        Some(NoRoom::WarmingUp) => "has signed in a short while ago and is warming up",
         Some(NoRoom::ChannelNotServed) => "does not serve the channel",
         Some(NoRoom::ChannelFull) => "has as many of this channel as allowed",
         Some(NoRoom::TotalFull) => "capacity is used up",

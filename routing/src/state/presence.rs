@@ -71,6 +71,7 @@ pub(crate) fn sign_in(d: &mut Draft<'_>, agent: AgentId, change: &PresenceChange
     let row = d.agent_mut(agent)?;
     if row.presence == Presence::Offline {
         row.idle_since_ms = at_ms;
+        row.signed_in_at_ms = at_ms;
         row.timeouts_in_a_row = 0;
     }
     set(d, agent, presence)?;

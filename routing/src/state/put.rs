@@ -166,7 +166,9 @@ pub(crate) fn agent(d: &mut Draft<'_>, id: AgentId, settings: &AgentSettings) ->
     match d.agent(id).is_ok() {
         true => {
             let supervises = settings.supervisor;
-            d.agent_mut(id)?.settings = settings;
+            let row = d.agent_mut(id)?;
+            row.settings = settings;
+            row.forget_recent();
             if !supervises {
                 participants::loses_rights(d, id)?;
             }
@@ -204,9 +206,24 @@ fn agent_settings(d: &Draft<'_>, id: AgentId, s: &AgentSettings) -> Result<(), R
     }
     valid::agent_attributes(&s.attributes)?;
     valid::at_most("number of channels", s.capacity.channels.len(), limits::CHANNELS_MAX)?;
-    for channel in s.capacity.channels.keys() {
+    for (channel, limits) in &s.capacity.channels {
         valid::channel(channel)?;
+        if limits.exclusive && limits.interruptible {
+            let why = format!("{} cannot be exclusive and interruptible", channel.0);
+            return Err(valid::invalid("channel", why));
+        }
     }
+    if let Some(rate) = s.rate {
+        if rate.max == 0 || rate.window_ms == 0 {
+            return Err(valid::invalid(
+                "rate",
+                "at least 1 within at least 1 ms; none at all: no rate",
+            ));
+        }
+        valid::at_most("rate", usize::from(rate.max), usize::from(limits::RATE_MAX))?;
+        valid::duration("window_ms", rate.window_ms)?;
+    }
+    valid::duration("warm_up_ms", s.warm_up_ms)?;
     valid::duration("lease_hold_ms", s.lease_hold_ms)
 }
 

@@ -137,6 +137,8 @@ impl Tenant {
             holds('I', late.is_none(), || {
                 format!("{id} has room and {late:?} has not gone on")
             })?;
+            let counted = agent.settings.rate.map_or(0, |rate| usize::from(rate.max));
+            bounded("offers within the rate's window", agent.recent.len(), counted)?;
             holds('I', !drained, || format!("{id} has drained and is not away"))?;
             self.check_stream(*id, agent)?;
         }

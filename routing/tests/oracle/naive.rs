@@ -1,7 +1,7 @@
 //! What the queue manager should decide, by looking at everybody: quadratic, plain, and written without a look at its indexes.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use routing::ids::{AgentId, Channel, ConversationId, QueueId};
 use routing::settings::{AgentChoice, CrossQueue, Order, RoutingSettings};
@@ -21,6 +21,8 @@ pub struct Naive {
     pub routing: RoutingSettings,
     pub rates: BTreeMap<QueueId, QueueRates>,
     pub now_ms: u64,
+    /// Conversations on their way to who was asked for by name.
+    pub named: BTreeSet<ConversationId>,
     /// Offers on their way.
     pub reserved: Vec<(ConversationId, AgentId, Channel)>,
 }
@@ -29,9 +31,13 @@ impl Naive {
     /// The agent with what is reserved counted.
     fn with_reserved(&self, supply: &Supply) -> Supply {
         let mut supply = supply.clone();
-        for (_, _, channel) in self.reserved.iter().filter(|(_, agent, _)| *agent == supply.agent) {
+        for (conversation, _, channel) in self.reserved.iter().filter(|(_, agent, _)| *agent == supply.agent) {
             *supply.load.entry(channel.clone()).or_default() += 1;
-            supply.used += supply.settings.capacity.channels.get(channel).map_or(0, |c| c.cost);
+            let limits = supply.settings.capacity.channels.get(channel);
+            supply.used += limits.filter(|c| !c.interruptible).map_or(0, |c| c.cost);
+            if supply.settings.rate.is_some() && !self.named.contains(conversation) {
+                supply.recent.push(self.now_ms);
+            }
         }
         supply
     }
@@ -68,7 +74,13 @@ impl Naive {
         supply.presence == Presence::Available
             && (asked_for || (serves && skilled))
             && !demand.excluded.contains(&supply.agent)
-            && self.with_reserved(supply).no_room(&demand.channel).is_none()
+            && match asked_for {
+                true => self.with_reserved(supply).no_room(&demand.channel).is_none(),
+                false => self
+                    .with_reserved(supply)
+                    .no_room_at(&demand.channel, self.now_ms)
+                    .is_none(),
+            }
     }
 
     /// R5, R6: tier 0, an open ring, a shared one, or a tier that is no ring.
@@ -105,8 +117,12 @@ impl Naive {
             usize::from(settings.offers_at_once)
         });
         let last = agents.last()?;
-        if demand.only.is_none() {
-            self.turns.insert(demand.queue, *last);
+        match demand.only {
+            None => {
+                self.turns.insert(demand.queue, *last);
+                self.named.remove(&demand.conversation);
+            }
+            Some(_) => _ = self.named.insert(demand.conversation),
         }
         self.charge(&demand);
         for agent in &agents {

@@ -318,6 +318,17 @@ fn agent_settings(n: u8, shape: u16) -> AgentSettings {
     s.may_pull = bit(14);
     s.supervisor = bit(15);
     s.lease_hold_ms = 250;
+    let dice = shape.wrapping_mul(48_271) >> 9;
+    s.capacity.interruptible = u32::from(dice & 3);
+    if let Some(email) = s.capacity.channels.get_mut(&Channel("email".into())) {
+        email.interruptible = dice >> 2 & 1 == 1;
+    }
+    if dice >> 3 & 3 == 3 {
+        s.rate = Some(AssignmentRate { max: 2, window_ms: 400 });
+    }
+    if dice >> 5 & 3 == 3 {
+        s.warm_up_ms = 600;
+    }
     s
 }
 

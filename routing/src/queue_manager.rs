@@ -127,6 +127,8 @@ pub enum Failed {
     Ring { ring: u8 },
     /// R2: `has` 0: not at all.
     Skill { skill: String, needs: u8, has: u8 },
+    /// R3: a selector on this attribute does not hold.
+    Attribute { attribute: String },
     /// Not served.
     Channel { channel: String },
     /// R17–R20, R22.
@@ -136,6 +138,8 @@ pub enum Failed {
         held: u16,
         most: u16,
     },
+    /// R22: their rate or warm-up allows no more until then.
+    Pace { until_ms: Millis },
     /// An offer was refused a moment ago.
     Resting,
     /// R24.
@@ -144,12 +148,30 @@ pub enum Failed {
     Preference { agent: AgentId },
 }
 
+impl Failed {
+    /// Stable code, as in [`AgentWhyNot::failed`].
+    pub fn code(&self) -> String {
+        match self {
+            Self::Unknown => "unknown".to_owned(),
+            Self::Presence { .. } => "presence".to_owned(),
+            Self::Queue { .. } => "queue".to_owned(),
+            Self::Ring { .. } => "ring".to_owned(),
+            Self::Skill { skill, .. } => format!("skill:{skill}"),
+            Self::Attribute { attribute } => format!("attribute:{attribute}"),
+            Self::Channel { .. } => "channel".to_owned(),
+            Self::Room { .. } | Self::Pace { .. } | Self::Resting => "capacity".to_owned(),
+            Self::Excluded => "excluded".to_owned(),
+            Self::Preference { .. } => "preference".to_owned(),
+        }
+    }
+}
+
 /// R39: why not this agent?
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentWhyNot {
     /// Who.
     pub agent: AgentId,
-    /// Each predicate that fails (`unknown`, `presence`, `queue`, `ring`, `skill:billing`, `channel`, `capacity`, `excluded`, `preference`); none: eligible.
+    /// Each predicate that fails (`unknown`, `presence`, `queue`, `ring`, `attribute:site`, `skill:billing`, `channel`, `capacity`, `excluded`, `preference`); none: eligible.
     pub failed: Vec<String>,
     /// The same with values, for sentences ([`crate::words`]).
     pub reasons: Vec<Failed>,

@@ -157,8 +157,8 @@ fn reason(failed: &Failed, names: &impl Names) -> String {
         Failed::Ring { ring } => format!("is of ring {ring}, which is not open"),
         Failed::Skill { skill, needs, has: 0 } => format!("lacks {skill}, which is needed at level {needs}"),
         Failed::Skill { skill, needs, has } => format!("has {skill} at level {has}; level {needs} is needed"),
+        Failed::Attribute { attribute } => format!("is not as asked in the attribute {attribute}"),
         Failed::Channel { channel } => format!("does not serve channel {channel}"),
-        #[allow(unreachable_patterns)] // whatever else keeps room back is a matter of time
         Failed::Room {
             why,
             channel,
@@ -170,8 +170,11 @@ fn reason(failed: &Failed, names: &impl Names) -> String {
             NoRoom::ExclusiveNeedsAll => format!("has other work, and {channel} bears none beside it"),
             NoRoom::ExclusiveHeld => "has work that bears none beside it".to_owned(),
             NoRoom::ChannelNotServed => format!("does not serve channel {channel}"),
-            _ => "takes no more for a while, by their rate or warm-up".to_owned(),
+            NoRoom::InterruptibleFull => "has as much interruptible work as fits".to_owned(),
+            NoRoom::RateReached => "has had as many as their rate allows for now".to_owned(),
+            NoRoom::WarmingUp => "is warming up after their sign-in".to_owned(),
         },
+        Failed::Pace { until_ms } => format!("takes no more until {}, by their rate or warm-up", clock(*until_ms)),
         Failed::Resting => "refused an offer a moment ago".to_owned(),
         Failed::Excluded => "declined it, let it time out or lost it, and is left out for a while".to_owned(),
         Failed::Preference { agent } => format!("is not {}, who is waited for", names.agent(*agent)),
@@ -187,6 +190,9 @@ fn removed(removed: &[(String, u32)]) -> String {
                 Some(("skill", skill)) => {
                     let lack = if *count == 1 { "lacks" } else { "lack" };
                     format!("{count} {lack} the skill {skill} at the level needed")
+                }
+                Some(("attribute", attribute)) => {
+                    format!("{count} {is} not as asked in the attribute {attribute}")
                 }
                 _ => match predicate.as_str() {
                     "presence" => format!("{count} {is} not available"),

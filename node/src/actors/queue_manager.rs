@@ -112,7 +112,8 @@ impl QueueManager {
         let (reign, tenant, myself) = (self.reign.clone(), self.tenant, myself.clone());
         tokio::spawn(async move {
             let kind = match &decision.command {
-                Command::Offer { .. } => "offer",
+                Command::Offer { .. } | Command::OfferToMany { .. } => "offer",
+                Command::ShareRing { .. } => "sharing",
                 _ => "timer",
             };
             let settled = match reign

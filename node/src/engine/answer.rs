@@ -133,7 +133,8 @@ pub fn answer(
             let view = view.ok_or(EngineError::Rejected(
                 routing::rejection::Rejection::UnknownConversation(conversation),
             ))?;
-            with(&|tenant| Answer::Why(why::explained(tenant, &view, waiting.as_ref())))
+            let now_ms = state.read().at_ms();
+            with(&|tenant| Answer::Why(why::explained(tenant, now_ms, &view, waiting.as_ref())))
         }
     }
 }

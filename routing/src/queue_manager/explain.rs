@@ -120,10 +120,15 @@ impl Index {
             considered: counts.considered,
             eligible: counts.eligible,
             removed: counts.removed(spec),
-            agent: agent.map(|id| AgentWhyNot {
-                agent: id,
-                failed: self.failed(class, spec, id),
-                reasons: self.reasons(class, spec, id),
+            agent: agent.map(|id| {
+                let reasons = self.reasons(class, spec, id);
+                let mut failed: Vec<String> = reasons.iter().map(Failed::code).collect();
+                failed.dedup();
+                AgentWhyNot {
+                    agent: id,
+                    failed,
+                    reasons,
+                }
             }),
             closed: !queue.open,
             awaited: class.key.only,
@@ -196,6 +201,12 @@ impl Index {
                 Some(ring) if !self.rings_of(spec).serve(ring) => failed.push(Failed::Ring { ring }),
                 Some(_) => {}
             }
+            let attributes = &agent.settings.attributes;
+            for selector in spec.key.selectors.iter().filter(|selector| !selector.holds(attributes)) {
+                failed.push(Failed::Attribute {
+                    attribute: selector.attribute.clone(),
+                });
+            }
             for wanted in spec.key.required.iter() {
                 let has = agent.settings.skills.get(&wanted.skill).copied().unwrap_or(0);
                 if has < wanted.level {
@@ -218,6 +229,9 @@ impl Index {
                         most: profile.channels()[slot].concurrent_max,
                     });
                 }
+                if let Some(until_ms) = agent.paced_until_ms().filter(|_| class.key.only != Some(id)) {
+                    failed.push(Failed::Pace { until_ms });
+                }
                 if agent.resting {
                     failed.push(Failed::Resting);
                 }
@@ -234,56 +248,5 @@ impl Index {
 
     fn rings_of(&self, spec: &Spec) -> Rings {
         self.queues[spec.key.queue as usize].rings.and(spec.key.rings)
-    }
-
-    /// Each predicate that an agent fails.
-    fn failed(&self, class: &Class, spec: &Spec, id: AgentId) -> Vec<String> {
-        let Some(&handle) = self.agent_of.get(&id) else {
-            return vec!["unknown".to_owned()];
-        };
-        let agent = &self.agents[handle];
-        let profile = &self.profiles[agent.profile];
-        let asked_for = class.key.only == Some(id);
-        let mut failed = Vec::new();
-        if agent.presence != PresenceKind::Available {
-            failed.push("presence".to_owned());
-        }
-        if !asked_for && !profile.queues.contains(&spec.key.queue) {
-            failed.push("queue".to_owned());
-        }
-        if !asked_for
-            && let Some(membership) = profile.membership(self.queues[spec.key.queue as usize].id)
-            && !self.rings_of(spec).serve(membership.tier)
-        {
-            failed.push("ring".to_owned());
-        }
-        if !asked_for {
-            let attributes = &agent.settings.attributes;
-            let selectors = spec.key.selectors.iter().filter(|selector| !selector.holds(attributes));
-            failed.extend(selectors.map(|selector| format!("attribute:{}", selector.attribute)));
-            for wanted in spec.key.required.iter() {
-                if agent
-                    .settings
-                    .skills
-                    .get(&wanted.skill)
-                    .is_none_or(|&level| level < wanted.level)
-                {
-                    failed.push(format!("skill:{}", wanted.skill.0));
-                }
-            }
-        }
-        match profile.channel(&spec.key.channel) {
-            None => failed.push("channel".to_owned()),
-            Some(slot) if agent.resting || agent.no_room(profile, slot).is_some() => failed.push("capacity".to_owned()),
-            Some(_) if agent.is_paced() && !asked_for => failed.push("capacity".to_owned()),
-            Some(_) => {}
-        }
-        if class.excludes(id) {
-            failed.push("excluded".to_owned());
-        }
-        if class.key.only.is_some() && !asked_for {
-            failed.push("preference".to_owned());
-        }
-        failed
     }
 }

@@ -363,6 +363,11 @@ impl Agent {
         pace.closed_until(now_ms).map(|(_, until_ms)| until_ms)
     }
 
+    /// Until when their pace allows no more (R22).
+    pub(super) fn paced_until_ms(&self) -> Option<Millis> {
+        self.paced_until_ms
+    }
+
     /// Whether they would be free, but for their pace (R22).
     pub(super) fn is_paced(&self) -> bool {
         self.paced_until_ms.is_some()

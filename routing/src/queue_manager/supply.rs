@@ -368,11 +368,6 @@ impl Agent {
         self.paced_until_ms
     }
 
-    /// Whether they would be free, but for their pace (R22).
-    pub(super) fn is_paced(&self) -> bool {
-        self.paced_until_ms.is_some()
-    }
-
     /// Whether one more fits of what they are asked for by name.
     pub(super) fn has_room(&self, slot: usize) -> bool {
         self.room & (1 << slot) != 0

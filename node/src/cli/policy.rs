@@ -95,8 +95,8 @@ pub(super) struct ApplyArgs {
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
     /// Which version; the one in force, unless given
-    #[arg(long, value_name = "VERSION")]
-    version: Option<u64>,
+    #[arg(value_name = "VERSION")]
+    version_number: Option<u64>,
     /// As the API has it
     #[arg(long)]
     json: bool,
@@ -108,7 +108,7 @@ pub(super) struct ShowArgs {
 pub(super) struct RollbackArgs {
     /// Which version
     #[arg(value_name = "VERSION")]
-    version: u64,
+    version_number: u64,
     /// What for
     #[arg(long)]
     note: Option<String>,
@@ -285,7 +285,7 @@ async fn apply(args: &ApplyArgs) -> Result<(), CliError> {
 
 async fn show(args: &ShowArgs) -> Result<(), CliError> {
     let of = ask(&args.of).await?;
-    let path = match args.version {
+    let path = match args.version_number {
         Some(version) => format!("{}/versions/{version}", of.base),
         None => of.base.clone(),
     };
@@ -352,12 +352,12 @@ fn shortened(parts: &[&str]) -> String {
 
 async fn rollback(args: &RollbackArgs) -> Result<(), CliError> {
     let of = ask(&args.of).await?;
-    let answer = asked(&of.admin, &format!("{}/versions/{}", of.base, args.version)).await?;
+    let answer = asked(&of.admin, &format!("{}/versions/{}", of.base, args.version_number)).await?;
     let note = args.note.clone();
     let saving = [
         (
             "note",
-            note.unwrap_or_else(|| format!("back to version {}", args.version)),
+            note.unwrap_or_else(|| format!("back to version {}", args.version_number)),
         ),
         ("force", args.force.to_string()),
     ];

@@ -275,8 +275,9 @@ mod tests {
     #[test]
     fn blocks_of_stages_add_up_as_single_ones_do() {
         let crowd = facts(100_000, 60, 60_000, 30_000);
-        let mean: f64 = (0..=100_000u64).map(|k| 1_000.0 / (1.0 + k as f64 / 30.0)).sum();
-        near(wait(&crowd).expect("observed").p50_ms, mean as u64, 5);
+        // Stages of 1,000 ms / (1 + k / 30), added up in millionths.
+        let mean_ms = (0..=100_000u64).map(|k| 30_000_000_000 / (30 + k)).sum::<u64>() / 1_000_000;
+        near(wait(&crowd).expect("observed").p50_ms, mean_ms, 5);
     }
 
     #[test]

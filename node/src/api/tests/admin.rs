@@ -99,6 +99,7 @@ async fn settings_go_in_and_come_out() {
             "email": {"concurrent_max": 3, "cost": 2, "exclusive": false, "interruptible": true}}},
         "lease_hold_ms": 20000, "memberships": {QUEUE.to_string(): {"tier": 1, "position": 2, "weight": 3}},
         "rate": {"max": 3, "window_ms": 60000}, "warm_up_ms": 900000,
+        "attributes": {"site": "osaka", "years": 5, "licensed": true},
     });
     let path = of_ours("/agents/agt_00000000000000000000000000000021");
     rig.admin("PUT", &path, Some(agent.clone())).await.ok();

@@ -390,8 +390,18 @@ fn who_is_alone_is_decided_as_ever() {
         idle: 1,
     };
     let choices = (AgentChoice::LongestIdle, AgentChoice::LongestIdle);
-    let lone_wish = views(&[wish.clone()], &[able.clone(), able.clone()], choices, true);
-    let lone_agent = views(&[wish.clone(), wish.clone()], &[able.clone()], choices, true);
+    let lone_wish = views(
+        std::slice::from_ref(&wish),
+        &[able.clone(), able.clone()],
+        choices,
+        true,
+    );
+    let lone_agent = views(
+        &[wish.clone(), wish.clone()],
+        std::slice::from_ref(&able),
+        choices,
+        true,
+    );
     let both = views(&[wish.clone(), wish], &[able.clone(), able], choices, true);
     let batches = |views| -> Vec<u8> { decide(views, BATCH_MAX).iter().map(|d| d.2.batch).collect() };
     assert_eq!(batches(&lone_wish), [0]);

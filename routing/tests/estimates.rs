@@ -131,7 +131,7 @@ fn half_wait_no_longer_than_the_median_and_nine_of_ten_than_the_ninth_decile() {
     }
     world().run(arrivals, &mut measured).expect("a workload in order");
     let [half, most] = measured.within.map(|within| within * 1_000 / measured.all);
-    println!(
+    eprintln!(
         "{} waited: {half} ‰ within the median, {most} ‰ within the ninth decile",
         measured.all
     );

@@ -162,7 +162,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn selectors(since: u8) -> Arc<[Selector]> {
     let test = SelectorTest::NotEquals(Value::Number(i64::from(since / 3 % 3)));
     let attribute = "site".to_owned();
-    let wanted = (since % 3 == 0).then_some(Selector { attribute, test });
+    let wanted = since.is_multiple_of(3).then_some(Selector { attribute, test });
     wanted.into_iter().collect()
 }
 

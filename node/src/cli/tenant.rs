@@ -185,7 +185,10 @@ async fn load_policy(
             body["routing"] = now["policy"]["routing"].clone();
         }
     } else {
-        return Ok(tell("a policy of its own"));
+        return {
+            tell("a policy of its own");
+            Ok(())
+        };
     }
     let path = format!("/v1/admin/tenants/{tenant}/policy?force=true&dry_run={dry_run}&note=kaiwa%20tenant%20load");
     let saved = admin

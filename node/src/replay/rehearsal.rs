@@ -119,10 +119,10 @@ fn classification(classifier: &Classifier, plan: &Plan, of: &TracedConversation)
         })
     };
     // Who was given a queue by name, not by a rule, asks for it again.
-    if plan.as_classified || of.rule.is_none() {
-        if let Some(given) = as_it_was() {
-            return Some(given);
-        }
+    if (plan.as_classified || of.rule.is_none())
+        && let Some(given) = as_it_was()
+    {
+        return Some(given);
     }
     let customer = CustomerId(of.conversation.to_string());
     let situation = Situation {

@@ -3,7 +3,9 @@
 use super::figures::{Figures, Numbers};
 
 /// A row: what it is, and how it reads in the figures of all queues, or of one.
-const ROWS: [(&str, fn(&Numbers) -> String); 11] = [
+type Row = (&'static str, fn(&Numbers) -> String);
+
+const ROWS: [Row; 11] = [
     ("offered", |n| n.offered.to_string()),
     ("answered", |n| n.answered.to_string()),
     ("abandoned", |n| n.abandoned.to_string()),

@@ -101,7 +101,7 @@ mod tests {
             number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let value = (number >> 8) % 1_500;
             // It grows, then shrinks to nothing.
-            if step < 3_000 && number % 4 > 0 {
+            if step < 3_000 && !number.is_multiple_of(4) {
                 ranked.insert(value);
                 plain.insert(value);
             } else {

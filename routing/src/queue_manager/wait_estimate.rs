@@ -78,8 +78,8 @@ fn stage(facts: &Facts, from: u64, block: u64) -> u128 {
     // Twice the number ahead, so that the middle of a block is whole.
     let twice_ahead = u128::from(2 * from + block - 1);
     let mean = match patience {
-        0 => (handle * 1_000 << STAGE_BITS) / slots,
-        _ => (2_000 * handle * patience << STAGE_BITS) / (2 * slots * patience + 1_000 * handle * twice_ahead),
+        0 => ((handle * 1_000) << STAGE_BITS) / slots,
+        _ => ((2_000 * handle * patience) << STAGE_BITS) / (2 * slots * patience + 1_000 * handle * twice_ahead),
     };
     mean.min(STAGE_MAX)
 }
@@ -94,14 +94,14 @@ fn quantiles(mean: u128, variance: u128) -> WaitEstimate {
     let ninth = (square << RATIO_BITS) / (short * short).max(1) / 9;
     let root = (ninth << RATIO_BITS).isqrt();
     let at = |cube_root: u128| {
-        let cube = (cube_root * cube_root >> RATIO_BITS) * cube_root >> RATIO_BITS;
+        let cube = (((cube_root * cube_root) >> RATIO_BITS) * cube_root) >> RATIO_BITS;
         let ms = (mean * cube) >> (RATIO_BITS + STAGE_BITS);
         u64::try_from(ms).unwrap_or(u64::MAX)
     };
     let centre = one.saturating_sub(ninth);
     WaitEstimate {
         p50_ms: at(centre),
-        p90_ms: at(centre + (Z90 * root >> RATIO_BITS)),
+        p90_ms: at(centre + ((Z90 * root) >> RATIO_BITS)),
     }
 }
 

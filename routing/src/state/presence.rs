@@ -163,6 +163,15 @@ pub(crate) fn lease_end(d: &mut Draft<'_>, agent: AgentId) -> Result<Receipt, Re
     Ok(d.receipt())
 }
 
+fn lose(d: &mut Draft<'_>, id: ConversationId, reason: &UnassignReason) -> Result<(), Rejection> {
+    if participants::succeed(d, id, reason)? {
+        return Ok(());
+    }
+    arrive::unassign(d, id, reason.clone())?;
+    d.conversation_mut(id)?.expedited = true;
+    arrive::wait_anew(d, id)
+}
+
 /// What is assigned goes back with its age, before everything else, or to who confers there (R31); wrap-ups end, and parts in
 /// others' conversations; paused conversations keep their owner.
 fn go_offline(d: &mut Draft<'_>, agent: AgentId, reason: UnassignReason) -> Result<(), Rejection> {
@@ -171,13 +180,7 @@ fn go_offline(d: &mut Draft<'_>, agent: AgentId, reason: UnassignReason) -> Resu
     for id in held(d, agent) {
         participants::is_offline(d, id, agent)?;
         match d.conversation(id)?.stage {
-            Stage::Assigned { agent: owner, .. } if owner == agent => {
-                if !participants::succeed(d, id, &reason)? {
-                    arrive::unassign(d, id, reason.clone())?;
-                    d.conversation_mut(id)?.expedited = true;
-                    arrive::wait_anew(d, id)?;
-                }
-            }
+            Stage::Assigned { agent: owner, .. } if owner == agent => lose(d, id, &reason)?,
             Stage::WrapUp { agent: owner, .. } if owner == agent => end::end_wrap_up(d, id)?,
             _ => {}
         }

@@ -141,7 +141,7 @@ pub fn rightly(view: &ConversationView, owner: AgentId, act: u8) -> Command {
             agent,
             role: Role::Consult,
         },
-        2 | 3 | 4 => Command::AnswerInvitation {
+        2..=4 => Command::AnswerInvitation {
             conversation,
             agent: view.invited.first().map_or(other, |(agent, _, _)| *agent),
             accept: true,

@@ -119,8 +119,11 @@ async fn settings_go_in_and_come_out() {
     let rules = json!({
         "rules": [{"name": "gold", "when": "attributes.plan == 'gold'", "parts": [{"weight": 3, "classification": {
             "queues": [QUEUE], "priority": 8, "required": [{"skill": "language.ja", "level": 2}], "preferred": [],
-            "preferred_agent": {"agent": "agt_00000000000000000000000000000021", "wait_ms": 1000}}}]}],
-        "fallback": {"queues": [QUEUE], "priority": 5, "required": [], "preferred": [], "preferred_agent": null},
+            "preferred_agent": {"agent": "agt_00000000000000000000000000000021", "wait_ms": 1000},
+            "selectors": [{"attribute": "site", "test": {"in": ["osaka", "kyoto"]}},
+                          {"attribute": "years", "test": {"at_least": 5}}]}}]}],
+        "fallback": {"queues": [QUEUE], "priority": 5, "required": [], "preferred": [], "preferred_agent": null,
+                     "selectors": []},
     });
     rig.admin("PUT", &of_ours("/rules"), Some(rules.clone())).await.ok();
     assert_eq!(rig.admin("GET", &of_ours("/rules"), None).await.ok(), rules);

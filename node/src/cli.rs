@@ -229,6 +229,12 @@ fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
+/// The same, of what programs read.
+fn say_json(what: &impl serde::Serialize) -> Result<(), CliError> {
+    say(&serde_json::to_string_pretty(what).map_err(anyhow::Error::from)?);
+    Ok(())
+}
+
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     Ok(runtime.map_err(anyhow::Error::from)?.block_on(future))

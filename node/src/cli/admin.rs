@@ -171,6 +171,12 @@ impl Admin {
     }
 }
 
+/// What a node answered, as this program knows it.
+pub(super) fn read<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, CliError> {
+    serde_json::from_value(answer)
+        .map_err(|error| CliError::Failed(anyhow::anyhow!("the node speaks another version: {error}")))
+}
+
 fn refusal(status: StatusCode, text: &str) -> Refusal {
     let parsed: Option<Refusal> = serde_json::from_str(text).ok();
     let mut refusal = parsed

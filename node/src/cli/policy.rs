@@ -10,9 +10,9 @@ use routing::ids::{AgentId, TenantId};
 use routing::settings::{AgentSettings, Policy};
 use serde_json::{Value, json};
 
-use super::admin::{Admin, AdminArgs};
-use super::tenant::{asked, existing, parse, rows, tenants};
-use super::{CliError, block_on, say};
+use super::admin::{Admin, AdminArgs, read};
+use super::tenant::{asked, escaped, existing, named, parse};
+use super::{CliError, block_on, say, say_json};
 use crate::api::model::settings::PolicyBody;
 use crate::policy_diff::Change;
 use crate::policy_lint::{Severity, Shown, lint};
@@ -148,7 +148,7 @@ fn lint_command(args: &LintArgs) -> Result<(), CliError> {
     let warnings = findings.len() - errors;
     if args.json {
         let whole = json!({ "errors": errors, "warnings": warnings, "findings": findings });
-        say(&serde_json::to_string_pretty(&whole).map_err(anyhow::Error::from)?);
+        say_json(&whole)?;
     } else {
         findings.iter().for_each(|finding| say(&finding.to_string()));
         say(&format!(
@@ -173,27 +173,12 @@ struct Asked {
 
 async fn ask(args: &TenantArgs) -> Result<Asked, CliError> {
     let admin = Admin::new(&args.admin)?;
-    let all = tenants(&admin).await?;
-    let wanted = &args.tenant;
-    let found: Vec<_> = all
-        .into_iter()
-        .filter(|row| row.name == *wanted || row.id.to_string() == *wanted)
-        .collect();
-    let [row] = found.as_slice() else {
-        let what = if found.is_empty() {
-            "there is no tenant"
-        } else {
-            "there are several tenants"
-        };
-        return Err(CliError::Usage(format!(
-            "{what} `{wanted}`; `kaiwa tenant show` lists all"
-        )));
-    };
+    let row = named(&admin, &args.tenant).await?;
     Ok(Asked {
         admin,
         tenant: row.id,
-        name: row.name.clone(),
         base: format!("/v1/admin/tenants/{}/policy", row.id),
+        name: row.name,
     })
 }
 
@@ -255,7 +240,7 @@ async fn diff(args: &DiffArgs) -> Result<(), CliError> {
 async fn save(of: &Asked, body: &Value, saving: &[(&str, String)]) -> Result<(), CliError> {
     let query: Vec<String> = saving
         .iter()
-        .map(|(key, value)| format!("{key}={}", super::tenant::escaped(value)))
+        .map(|(key, value)| format!("{key}={}", escaped(value)))
         .collect();
     let path = format!("{}?{}", of.base, query.join("&"));
     let saved = of.admin.call_until_done(Method::PUT, &path, Some(body)).await?;
@@ -291,10 +276,9 @@ async fn show(args: &ShowArgs) -> Result<(), CliError> {
     };
     let mut answer = asked(&of.admin, &path).await?;
     if args.json {
-        say(&serde_json::to_string_pretty(&answer).map_err(anyhow::Error::from)?);
-        return Ok(());
+        return say_json(&answer);
     }
-    let body: PolicyBody = rows(answer["policy"].take())?;
+    let body: PolicyBody = read(answer["policy"].take())?;
     let policy: Policy = body.into();
     let agents = existing(&of.admin, of.tenant).await?.agents.into_iter();
     let agents = agents.map(|(name, id)| {

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use reqwest::Method;
-use routing::ids::{AgentId, Millis, TenantId};
+use routing::ids::{AgentId, Millis};
 use routing::settings::AgentSettings;
 use routing::view::Presence;
-use serde::Deserialize;
 
-use super::admin::{Admin, AdminArgs};
-use super::{CliError, block_on, duration, read_file, say};
+use super::admin::{Admin, AdminArgs, read};
+use super::tenant::{asked, named};
+use super::{CliError, block_on, duration, read_file, say, say_json};
 use crate::api::admin::trace::{PresencePage, TracePage};
 use crate::calendars::prepare;
 use crate::replay::figures::{Figures, recorded};
@@ -93,12 +92,6 @@ pub(super) fn moment(text: &str, now_ms: Millis) -> Result<Millis, CliError> {
         })
 }
 
-#[derive(Deserialize)]
-pub(super) struct TenantRow {
-    pub id: TenantId,
-    pub name: String,
-}
-
 async fn export(args: &ExportArgs) -> Result<(), CliError> {
     let now_ms = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -111,15 +104,15 @@ async fn export(args: &ExportArgs) -> Result<(), CliError> {
         ));
     }
     let admin = Admin::new(&args.admin)?;
-    let tenant = tenant(&admin, &args.tenant).await?;
+    let tenant = named(&admin, &args.tenant).await?;
     let base = format!("/v1/admin/tenants/{}/trace", tenant.id);
-    let setting: Setting = asked(&admin, &format!("{base}/setting")).await?;
+    let setting: Setting = read(asked(&admin, &format!("{base}/setting")).await?)?;
     let presences = presences(&admin, &base, until_ms).await?;
     let mut conversations = Vec::new();
     let mut cursor = String::new();
     loop {
         let path = format!("{base}/conversations?from_ms={from_ms}&until_ms={until_ms}&limit={PAGE}{cursor}");
-        let page: TracePage = asked(&admin, &path).await?;
+        let page: TracePage = read(asked(&admin, &path).await?)?;
         conversations.extend(page.conversations);
         let Some(next) = page.next_cursor else { break };
         cursor = format!("&cursor={next}");
@@ -146,30 +139,13 @@ async fn export(args: &ExportArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-pub(super) async fn tenant(admin: &Admin, wanted: &str) -> Result<TenantRow, CliError> {
-    let mut answer = admin.call_until_done(Method::GET, "/v1/admin/tenants", None).await?;
-    let rows: Vec<TenantRow> = read(answer["tenants"].take())?;
-    let mut found = rows
-        .into_iter()
-        .filter(|row| row.name == wanted || row.id.to_string() == wanted);
-    match (found.next(), found.next()) {
-        (Some(one), None) => Ok(one),
-        (None, _) => Err(CliError::Usage(format!(
-            "there is no tenant {wanted:?}: `kaiwa tenant show` lists all"
-        ))),
-        (Some(_), Some(_)) => Err(CliError::Usage(format!(
-            "several tenants are named {wanted:?}: say the id"
-        ))),
-    }
-}
-
 /// All up to the end of the period: who was there when it began was told before it. Pages overlap by a millisecond.
 async fn presences(admin: &Admin, base: &str, until_ms: Millis) -> Result<Vec<(AgentId, Millis, Presence)>, CliError> {
     let mut all: Vec<(AgentId, Millis, Presence)> = Vec::new();
     let mut from_ms = 0;
     loop {
         let path = format!("{base}/presences?from_ms={from_ms}&until_ms={until_ms}&limit={PAGE}");
-        let page: PresencePage = asked(admin, &path).await?;
+        let page: PresencePage = read(asked(admin, &path).await?)?;
         let last_ms = page.presences.last().map(|one| one.at_ms);
         all.retain(|(_, at_ms, _)| *at_ms < from_ms);
         all.extend(
@@ -184,15 +160,6 @@ async fn presences(admin: &Admin, base: &str, until_ms: Millis) -> Result<Vec<(A
             _ => return Ok(all),
         }
     }
-}
-
-async fn asked<T: serde::de::DeserializeOwned>(admin: &Admin, path: &str) -> Result<T, CliError> {
-    read(admin.call_until_done(Method::GET, path, None).await?)
-}
-
-fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Result<T, CliError> {
-    serde_json::from_value(value)
-        .map_err(|error| CliError::Failed(anyhow::anyhow!("the node speaks another version: {error}")))
 }
 
 fn compare(args: &RunArgs) -> Result<(), CliError> {
@@ -216,7 +183,7 @@ fn compare(args: &RunArgs) -> Result<(), CliError> {
         runs.push(figures.map_err(|error| CliError::Failed(error.into()))?);
     }
     if args.json {
-        say(&serde_json::to_string_pretty(&runs).map_err(anyhow::Error::from)?);
+        say_json(&runs)?;
     } else {
         say(&table::table(&runs));
     }

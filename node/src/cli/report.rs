@@ -6,10 +6,11 @@ use clap::{Args, ValueEnum};
 use reqwest::Method;
 use routing::ids::Millis;
 
-use super::admin::{Admin, AdminArgs};
-use super::replay::{moment, tenant};
+use super::admin::{Admin, AdminArgs, read};
+use super::replay::moment;
 use super::status::table;
-use super::{CliError, block_on, say};
+use super::tenant::named;
+use super::{CliError, block_on, say, say_json};
 use crate::api::model::report::{LiveBody, Report, ReportRow};
 use crate::api::reports::csv_of;
 
@@ -53,15 +54,14 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), CliError> {
 
 async fn show(args: &ReportArgs) -> Result<(), CliError> {
     let admin = Admin::new(&args.admin)?;
-    let tenant = tenant(&admin, &args.tenant).await?;
+    let tenant = named(&admin, &args.tenant).await?;
     let base = format!("/v1/admin/tenants/{}/reports", tenant.id);
     if args.live {
         let answer = admin.call(Method::GET, &format!("{base}/live"), None).await?;
         if matches!(args.format, Format::Json) {
-            say(&serde_json::to_string_pretty(&answer).map_err(anyhow::Error::from)?);
-            return Ok(());
+            return say_json(&answer);
         }
-        let live: LiveBody = serde_json::from_value(answer).map_err(other_version)?;
+        let live: LiveBody = read(answer)?;
         let rows: Vec<ReportRow> = live.queues.iter().map(|queue| queue.row.clone()).collect();
         print(&rows, args.format)?;
         if matches!(args.format, Format::Table) {
@@ -88,15 +88,10 @@ async fn show(args: &ReportArgs) -> Result<(), CliError> {
     let path = format!("{base}?from_ms={from_ms}&until_ms={until_ms}&by={by}");
     let answer = admin.call(Method::GET, &path, None).await?;
     if matches!(args.format, Format::Json) {
-        say(&serde_json::to_string_pretty(&answer).map_err(anyhow::Error::from)?);
-        return Ok(());
+        return say_json(&answer);
     }
-    let report: Report = serde_json::from_value(answer).map_err(other_version)?;
+    let report: Report = read(answer)?;
     print(&report.rows, args.format)
-}
-
-fn other_version(error: serde_json::Error) -> anyhow::Error {
-    anyhow::anyhow!("the node speaks another version: {error}")
 }
 
 fn print(rows: &[ReportRow], format: Format) -> Result<(), CliError> {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use clap::Args;
 use reqwest::Method;
 
-use super::admin::{Admin, AdminArgs, KeyArg};
-use super::{CliError, say};
+use super::admin::{Admin, AdminArgs, KeyArg, read};
+use super::{CliError, say, say_json};
 use crate::api::admin::cluster::{ShardBody, StatusBody};
 
 #[derive(Debug, Args)]
@@ -48,11 +48,9 @@ pub(super) async fn run(args: &StatusArgs) -> Result<(), CliError> {
             .next()
             .unwrap_or_else(|| CliError::Usage("--admin is empty".to_owned())));
     }
-    let bodies: Result<Vec<StatusBody>, _> = answers.iter().cloned().map(serde_json::from_value).collect();
-    let bodies = bodies.map_err(|error| anyhow::anyhow!("the node speaks another version: {error}"))?;
+    let bodies: Vec<StatusBody> = answers.iter().cloned().map(read).collect::<Result<_, _>>()?;
     if args.json {
-        let text = serde_json::to_string_pretty(&answers).map_err(anyhow::Error::from)?;
-        say(&text);
+        say_json(&answers)?;
     } else {
         say(&render(&bodies));
         silent.iter().for_each(|error| say(&format!("{error}")));

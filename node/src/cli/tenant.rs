@@ -8,8 +8,8 @@ use routing::ids::{AgentId, TenantId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::admin::{Admin, AdminArgs, KeyArg};
-use super::{CliError, block_on, read_file, say};
+use super::admin::{Admin, AdminArgs, KeyArg, read};
+use super::{CliError, block_on, read_file, say, say_json};
 use crate::api::model::settings::{AgentBody, PolicyBody};
 use crate::directory::KeyAlgorithm;
 use crate::tenant_file::{Existing, Plan, TenantFile};
@@ -171,24 +171,21 @@ async fn load_policy(
     dry_run: bool,
     tell: &impl Fn(&str),
 ) -> Result<(), CliError> {
+    if !there {
+        tell("a policy of its own");
+        return Ok(());
+    }
     let mut body = json!(PolicyBody::from(&plan.policy));
-    if there {
-        let now = asked(admin, &format!("/v1/admin/tenants/{tenant}/policy")).await?;
-        for part in ["skills", "queues", "calendars"] {
-            for (key, value) in now["policy"][part].as_object().into_iter().flatten() {
-                if body[part].get(key).is_none() {
-                    body[part][key] = value.clone();
-                }
+    let now = asked(admin, &format!("/v1/admin/tenants/{tenant}/policy")).await?;
+    for part in ["skills", "queues", "calendars"] {
+        for (key, value) in now["policy"][part].as_object().into_iter().flatten() {
+            if body[part].get(key).is_none() {
+                body[part][key] = value.clone();
             }
         }
-        if file.places.line("routing").is_none() {
-            body["routing"] = now["policy"]["routing"].clone();
-        }
-    } else {
-        return {
-            tell("a policy of its own");
-            Ok(())
-        };
+    }
+    if file.places.line("routing").is_none() {
+        body["routing"] = now["policy"]["routing"].clone();
     }
     let path = format!("/v1/admin/tenants/{tenant}/policy?force=true&dry_run={dry_run}&note=kaiwa%20tenant%20load");
     let saved = admin
@@ -265,12 +262,27 @@ fn left(file: &TenantFile, existing: &Existing) -> Vec<String> {
 
 pub(super) async fn tenants(admin: &Admin) -> Result<Vec<TenantRow>, CliError> {
     let mut answer = admin.call_until_done(Method::GET, "/v1/admin/tenants", None).await?;
-    rows(answer["tenants"].take())
+    read(answer["tenants"].take())
 }
 
-pub(super) fn rows<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, CliError> {
-    serde_json::from_value(value)
-        .map_err(|error| CliError::Failed(anyhow::anyhow!("the node speaks another version: {error}")))
+/// The one tenant of this id or name.
+pub(super) async fn named(admin: &Admin, wanted: &str) -> Result<TenantRow, CliError> {
+    one_of(tenants(admin).await?, wanted)
+}
+
+fn one_of(rows: Vec<TenantRow>, wanted: &str) -> Result<TenantRow, CliError> {
+    let mut found = rows
+        .into_iter()
+        .filter(|row| row.name == wanted || row.id.to_string() == wanted);
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (None, _) => Err(CliError::Usage(format!(
+            "there is no tenant `{wanted}`; `kaiwa tenant show` lists all"
+        ))),
+        (Some(_), Some(_)) => Err(CliError::Usage(format!(
+            "there are several tenants `{wanted}`; say the id: `kaiwa tenant show` lists all"
+        ))),
+    }
 }
 
 #[derive(Deserialize)]
@@ -288,7 +300,7 @@ pub(super) async fn existing(admin: &Admin, tenant: TenantId) -> Result<Existing
     let base = format!("/v1/admin/tenants/{tenant}");
     let mut existing = Existing::default();
     let mut answer = asked(admin, &format!("{base}/policy")).await?;
-    let policy: PolicyBody = rows(answer["policy"].take())?;
+    let policy: PolicyBody = read(answer["policy"].take())?;
     let queues = policy.queues.into_iter();
     existing.queues.extend(queues.map(|(id, queue)| (queue.name, id)));
     let calendars = policy.calendars.into_iter();
@@ -298,7 +310,7 @@ pub(super) async fn existing(admin: &Admin, tenant: TenantId) -> Result<Existing
     let mut cursor = String::new();
     loop {
         let mut answer = asked(admin, &format!("{base}/agents?limit={PAGE}{cursor}")).await?;
-        let agents: Vec<Row> = rows(answer["agents"].take())?;
+        let agents: Vec<Row> = read(answer["agents"].take())?;
         existing
             .agents
             .extend(agents.into_iter().map(|row| (row.settings.name, row.id)));
@@ -325,17 +337,13 @@ pub(super) async fn asked(admin: &Admin, path: &str) -> Result<Value, CliError> 
 
 async fn show(tenant: Option<&str>, args: &AdminArgs) -> Result<(), CliError> {
     let admin = Admin::new(args)?;
-    let rows = tenants(&admin).await?;
     let Some(wanted) = tenant else {
-        rows.iter()
-            .for_each(|row| say(&format!("{}  shard {:<4} {}", row.id, row.shard, row.name)));
+        for row in tenants(&admin).await? {
+            say(&format!("{}  shard {:<4} {}", row.id, row.shard, row.name));
+        }
         return Ok(());
     };
-    let row = rows
-        .iter()
-        .find(|row| row.name == wanted || row.id.to_string() == wanted);
-    let row =
-        row.ok_or_else(|| CliError::Usage(format!("there is no tenant `{wanted}`; `kaiwa tenant show` lists all")))?;
+    let row = named(&admin, wanted).await?;
     let base = format!("/v1/admin/tenants/{}", row.id);
     let mut whole = json!({ "id": row.id, "name": row.name, "shard": row.shard });
     for (name, path) in [
@@ -358,6 +366,30 @@ async fn show(tenant: Option<&str>, args: &AdminArgs) -> Result<(), CliError> {
             .map(|(name, id)| json!({ "id": id, "name": name }))
             .collect::<Vec<_>>()
     );
-    say(&serde_json::to_string_pretty(&whole).map_err(anyhow::Error::from)?);
-    Ok(())
+    say_json(&whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_is_found_by_its_id_or_by_a_name_that_it_alone_has() {
+        let row = |id: u128, name: &str| TenantRow {
+            id: TenantId(id),
+            name: name.to_owned(),
+            shard: 1,
+        };
+        let all = || vec![row(1, "acme"), row(2, "twin"), row(3, "twin")];
+        let found = |wanted: &str| one_of(all(), wanted).map(|row| row.id);
+        assert_eq!(found("acme").ok(), Some(TenantId(1)));
+        assert_eq!(found(&TenantId(3).to_string()).ok(), Some(TenantId(3)));
+        for (wanted, word) in [("twin", "several"), ("nobody", "no tenant")] {
+            let error = found(wanted).expect_err(wanted);
+            assert!(
+                matches!(&error, CliError::Usage(text) if text.contains(word)),
+                "{error}"
+            );
+        }
+    }
 }

@@ -5,8 +5,8 @@ use reqwest::Method;
 use routing::ids::{AgentId, ConversationId, TenantId};
 use serde::Deserialize;
 
-use super::admin::{Admin, AdminArgs};
-use super::{CliError, say, tenant};
+use super::admin::{Admin, AdminArgs, read};
+use super::{CliError, say, say_json, tenant};
 
 #[derive(Debug, Args)]
 pub(super) struct WhyArgs {
@@ -53,27 +53,18 @@ pub(super) async fn run(args: &WhyArgs) -> Result<(), CliError> {
     }
     let answer = admin.call_until_done(Method::GET, &path, None).await?;
     if args.json {
-        say(&serde_json::to_string_pretty(&answer).map_err(anyhow::Error::from)?);
-        return Ok(());
+        return say_json(&answer);
     }
-    let answer: Answer =
-        serde_json::from_value(answer).map_err(|error| anyhow::anyhow!("the node speaks another version: {error}"))?;
-    say(&render(&answer, args.agent.is_some()));
+    say(&render(&read(answer)?, args.agent.is_some()));
     Ok(())
 }
 
 /// The tenant that has the conversation.
 async fn find(admin: &Admin, args: &WhyArgs) -> Result<TenantId, CliError> {
-    let all = tenant::tenants(admin).await?;
     if let Some(wanted) = &args.tenant {
-        let found = all
-            .iter()
-            .find(|row| row.name == *wanted || row.id.to_string() == *wanted);
-        return found
-            .map(|row| row.id)
-            .ok_or_else(|| CliError::Usage(format!("there is no tenant {wanted:?}; `kaiwa tenant show` lists them")));
+        return Ok(tenant::named(admin, wanted).await?.id);
     }
-    for row in &all {
+    for row in tenant::tenants(admin).await? {
         let path = format!("/v1/admin/tenants/{}/conversations/{}", row.id, args.conversation);
         match admin.call_until_done(Method::GET, &path, None).await {
             Ok(_) => return Ok(row.id),

@@ -431,8 +431,7 @@ pub fn issue_token(kid: &str, key: &SigningKey, grant: &Grant) -> Result<String,
 
 /// Seconds since the Unix epoch.
 pub fn unix_now_s() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
+    crate::wall_clock::now_ms() / 1_000
 }
 
 /// Keys of the admin API, as digests: they are compared in constant time, whatever their length.

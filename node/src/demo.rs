@@ -174,7 +174,7 @@ impl House {
             nodes: Arc::clone(&nodes),
             sight,
             tokens,
-            began_ms: ticker::now_ms(),
+            began_ms: crate::wall_clock::now_ms(),
         };
         watching.spawn(async move { Ok(axum::serve(listener, page::router(page)).await?) });
         let auditor = Arc::new(audit::Auditor::new(Arc::clone(&stage), Arc::clone(&nodes))?);

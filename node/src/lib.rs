@@ -40,4 +40,5 @@ pub mod server;
 pub mod shard_host;
 pub mod tenant_file;
 pub mod toml_input;
+pub mod wall_clock;
 pub mod web;

@@ -4,7 +4,7 @@
 //! refuses an extension of what is no longer so.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use cluster::shards::Lane;
 use routing::command::Command;
@@ -14,6 +14,7 @@ use routing::state::State;
 use super::supervisor::Reign;
 use crate::calendars;
 use crate::limits::CALENDAR_LOOK;
+use crate::wall_clock::now_ms;
 
 /// How long one proposal may take; the next look makes it again.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -40,11 +41,6 @@ pub fn keep(reign: Arc<Reign>) {
             }
         }
     });
-}
-
-fn now_ms() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as Millis)
 }
 
 /// What has to be extended.

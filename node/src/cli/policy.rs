@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -17,6 +16,7 @@ use crate::api::model::settings::PolicyBody;
 use crate::policy_diff::Change;
 use crate::policy_lint::{Severity, Shown, lint};
 use crate::tenant_file::{Named, TenantFile};
+use crate::wall_clock;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
@@ -134,9 +134,7 @@ pub(super) fn run(command: PolicyCommand) -> Result<(), CliError> {
 pub(super) fn lint_file(file: &TenantFile, mut tell: impl FnMut(Shown)) -> usize {
     let plan = file.as_it_stands();
     let agents: BTreeMap<AgentId, AgentSettings> = plan.agents.into_iter().collect();
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now_ms = since.map_or(0, |since| since.as_millis() as u64);
-    let findings = lint(&plan.policy, &agents, now_ms);
+    let findings = lint(&plan.policy, &agents, wall_clock::now_ms());
     findings.iter().for_each(|finding| tell(finding.shown_in(&file.places)));
     findings.iter().filter(|one| one.severity == Severity::Error).count()
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use routing::ids::{AgentId, Millis};
@@ -20,6 +20,7 @@ use crate::replay::rehearsal::{Plan, as_it_was, of_file, rehearse};
 use crate::replay::trace::{Setting, TRACE_FORMAT, Trace};
 use crate::replay::{plot, table};
 use crate::tenant_file::{Existing, TenantFile};
+use crate::wall_clock;
 
 /// Rows per page of a trace.
 const PAGE: usize = 500;
@@ -93,10 +94,7 @@ pub(super) fn moment(text: &str, now_ms: Millis) -> Result<Millis, CliError> {
 }
 
 async fn export(args: &ExportArgs) -> Result<(), CliError> {
-    let now_ms = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_millis() as Millis;
+    let now_ms = wall_clock::now_ms();
     let (from_ms, until_ms) = (moment(&args.from, now_ms)?, moment(&args.until, now_ms)?);
     if from_ms >= until_ms {
         return Err(CliError::Usage(

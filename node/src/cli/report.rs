@@ -1,7 +1,5 @@
 //! `kaiwa report`: KPIs of a period, or of this moment.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use clap::{Args, ValueEnum};
 use reqwest::Method;
 use routing::ids::Millis;
@@ -13,6 +11,7 @@ use super::tenant::named;
 use super::{CliError, block_on, say, say_json};
 use crate::api::model::report::{LiveBody, Report, ReportRow};
 use crate::api::reports::csv_of;
+use crate::wall_clock;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
@@ -69,10 +68,7 @@ async fn show(args: &ReportArgs) -> Result<(), CliError> {
         }
         return Ok(());
     }
-    let now_ms = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_millis() as Millis;
+    let now_ms = wall_clock::now_ms();
     let (from_ms, until_ms) = (moment(&args.from, now_ms)?, moment(&args.to, now_ms)?);
     let by: String = args
         .by

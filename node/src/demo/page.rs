@@ -13,8 +13,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::stage::Stage;
-use super::ticker::{Kind, now_ms};
+use super::ticker::Kind;
 use super::watch::{Nodes, Sight};
+use crate::wall_clock::now_ms;
 
 const PAGE: &str = include_str!("page.html");
 /// Lines of the ticker in one answer.

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use crate::wall_clock::now_ms;
+
 /// Lines kept.
 const LINES_MAX: usize = 300;
 
@@ -69,12 +71,6 @@ impl Ticker {
         let fresh = lines.1.iter().skip(lines.1.len() - fresh.min(most));
         fresh.cloned().collect()
     }
-}
-
-/// Unix milliseconds.
-pub fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::stage::Stage;
-use super::ticker::{Kind, now_ms};
+use super::ticker::Kind;
 use crate::api::admin::cluster::{ShardBody, StatusBody};
 use crate::local::LocalCluster;
+use crate::wall_clock::now_ms;
 
 /// The nodes' processes, shared by the page (which kills and starts) and the watch (which looks).
 pub type Nodes = Arc<tokio::sync::Mutex<LocalCluster>>;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use routing::command::{Command, IdempotencyKey, Reader, Value};
@@ -143,8 +142,7 @@ impl Backend for NodeBackend {
     }
 
     fn now_ms(&self) -> Millis {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        crate::wall_clock::now_ms()
     }
 }
 

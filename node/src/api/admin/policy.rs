@@ -1,12 +1,11 @@
 //! A tenant's policy as a whole: all that decides routing but the agents; its versions, what differs, what the linter says (R43).
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use routing::command::{Command, Principal};
-use routing::ids::{Millis, TenantId};
+use routing::ids::TenantId;
 use routing::limits::REMARK_MAX_BYTES;
 use routing::rejection::Rejection;
 use routing::settings::{AgentSettings, Policy};
@@ -27,6 +26,7 @@ use crate::limits::POLICY_MAX_BYTES;
 use crate::policy_diff::{Change, changes, with_names};
 use crate::policy_lint::{Agents, Finding, Severity, Shown, Thing, lint};
 use crate::query::{Answer, PolicyVersionRecord, Query};
+use crate::wall_clock::now_ms;
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<ApiState> {
@@ -195,11 +195,6 @@ pub fn difference(before: &Policy, after: &Policy) -> Vec<Change> {
         .map(|(id, name)| (id.clone(), name.clone()))
         .collect();
     changes(&with_names(&tree(before), &alone), &with_names(&tree(after), &alone))
-}
-
-fn now_ms() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as Millis)
 }
 
 fn shown(findings: &[Finding]) -> Vec<Shown> {

@@ -10,8 +10,9 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::world::{World, now_ms, serve};
+use super::world::{World, serve};
 use crate::gateway::GatewaySettings;
+use crate::wall_clock::now_ms;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -26,6 +26,7 @@ use crate::gateway::backend::{Backend, Caller, Failure, Guard};
 use crate::gateway::hub::{ListenAs, Push};
 use crate::gateway::{GatewaySettings, router};
 use crate::query::{AgentStream, Answer, ConversationFilter, Query, QueueRecord, WaitingPlace};
+use crate::wall_clock::now_ms;
 
 pub const TENANT: TenantId = TenantId(7);
 pub const QUEUE: QueueId = QueueId(1);
@@ -77,10 +78,6 @@ impl Drop for Following {
             .followers
             .retain(|follower| follower.number != self.number);
     }
-}
-
-pub fn now_ms() -> Millis {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
 impl World {

@@ -32,6 +32,7 @@ pub mod event;
 pub mod ids;
 pub mod invariants;
 pub mod limits;
+pub mod numbers;
 pub mod queue_manager;
 pub mod rejection;
 pub mod report;

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use routing::event::CloseOutcome;
 use routing::ids::{AgentId, Millis, QueueId};
 use routing::simulation::{End, Outcome, Sink};
 use routing::state::Tenant;
-use routing::view::Presence;
 use serde::Serialize;
 
-use super::people::wait_ms;
+use super::people::{Fate, wait_ms};
 use super::trace::Trace;
 
 /// Length of a bar of the curves over time.
@@ -102,14 +100,8 @@ struct Tally {
     waits_ms: Vec<u64>,
 }
 
-enum Fate {
-    Answered,
-    Left,
-    TurnedAway,
-}
-
 impl Tally {
-    fn add(&mut self, waited_ms: u64, fate: &Fate, target_ms: u64) {
+    fn add(&mut self, waited_ms: u64, fate: Fate, target_ms: u64) {
         let n = &mut self.numbers;
         let within = u64::from(waited_ms <= target_ms);
         n.offered += 1;
@@ -169,7 +161,7 @@ impl Gatherer {
         }
     }
 
-    fn add(&mut self, arrived_at_ms: Millis, queue: Option<QueueId>, waited_ms: u64, fate: &Fate) {
+    fn add(&mut self, arrived_at_ms: Millis, queue: Option<QueueId>, waited_ms: u64, fate: Fate) {
         let target_ms = self.queues.target_ms(queue);
         self.all.add(waited_ms, fate, target_ms);
         let tally = self.by_queue.entry(self.queues.name(queue)).or_default();
@@ -179,8 +171,8 @@ impl Gatherer {
             .entry(arrived_at_ms / QUARTER_MS * QUARTER_MS)
             .or_default();
         quarter.0 += 1;
-        quarter.1 += u64::from(matches!(fate, Fate::Answered) && waited_ms <= target_ms);
-        quarter.2 += u64::from(matches!(fate, Fate::Left));
+        quarter.1 += u64::from(fate == Fate::Answered && waited_ms <= target_ms);
+        quarter.2 += u64::from(fate == Fate::Left);
     }
 
     /// All of it.
@@ -219,12 +211,12 @@ impl Gatherer {
 impl Sink for Gatherer {
     fn ended(&mut self, outcome: &Outcome) {
         self.beyond += u64::from(outcome.beyond_known_patience);
-        let fate = match (&outcome.end, outcome.answered_at_ms) {
-            (_, Some(_)) => Fate::Answered,
-            (End::Closed(CloseOutcome::Abandoned | CloseOutcome::ShortAbandoned), None) => Fate::Left,
-            _ => Fate::TurnedAway,
+        let closed = match outcome.end {
+            End::Closed(how) => Some(how),
+            End::Refused(_) | End::LeftOver => None,
         };
-        self.add(outcome.arrived_at_ms, outcome.queue, outcome.waited_ms, &fate);
+        let fate = Fate::of(outcome.answered_at_ms, closed);
+        self.add(outcome.arrived_at_ms, outcome.queue, outcome.waited_ms, fate);
     }
 
     fn stood(&mut self, from_ms: Millis, until_ms: Millis, tenant: &Tenant) {
@@ -233,10 +225,10 @@ impl Sink for Gatherer {
         if lasted_ms == 0 {
             return;
         }
-        for agent in tenant.agents().filter(|agent| agent.presence == Presence::Available) {
-            let (there, busy) = self.agents.entry(agent.agent).or_default();
+        for (agent, has_work) in tenant.agents_available() {
+            let (there, busy) = self.agents.entry(agent).or_default();
             *there += lasted_ms;
-            *busy += if agent.load.is_empty() { 0 } else { lasted_ms };
+            *busy += if has_work { lasted_ms } else { 0 };
         }
     }
 }
@@ -246,13 +238,9 @@ pub fn recorded(trace: &Trace) -> Figures {
     let queues = Queues::of(&trace.setting.policy);
     let mut gatherer = Gatherer::new(queues, trace.from_ms, trace.until_ms);
     for conversation in &trace.conversations {
-        let fate = match (conversation.answered_at_ms, conversation.outcome) {
-            (Some(_), _) => Fate::Answered,
-            (None, Some(CloseOutcome::Abandoned | CloseOutcome::ShortAbandoned)) => Fate::Left,
-            _ => Fate::TurnedAway,
-        };
+        let fate = Fate::of(conversation.answered_at_ms, conversation.outcome);
         let waited_ms = wait_ms(conversation).unwrap_or(0);
-        gatherer.add(conversation.started_at_ms, conversation.entered, waited_ms, &fate);
+        gatherer.add(conversation.started_at_ms, conversation.entered, waited_ms, fate);
     }
     gatherer.finish("recorded".to_owned())
 }

@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 
 use routing::event::CloseOutcome;
-use routing::ids::{ConversationId, QueueId};
+use routing::ids::{ConversationId, Millis, QueueId};
+use routing::numbers::Numbers;
 
 use super::trace::TracedConversation;
 
@@ -124,11 +125,31 @@ impl Sample {
     }
 }
 
+/// What became of somebody who came, as the reports count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Met an agent, whatever came after it.
+    Answered,
+    /// Left before.
+    Left,
+    /// Closed, refused or taken offline before.
+    TurnedAway,
+}
+
+impl Fate {
+    /// Of a conversation that has ended.
+    pub fn of(answered_at_ms: Option<Millis>, outcome: Option<CloseOutcome>) -> Self {
+        match (answered_at_ms, outcome) {
+            (Some(_), _) => Self::Answered,
+            (None, Some(CloseOutcome::Abandoned | CloseOutcome::ShortAbandoned)) => Self::Left,
+            (None, _) => Self::TurnedAway,
+        }
+    }
+}
+
+/// Whether patience ended with the wait: who was silently gone when the agent came counts as answered, but had left.
 fn has_left(of: &TracedConversation) -> bool {
-    matches!(
-        of.outcome,
-        Some(CloseOutcome::Abandoned | CloseOutcome::ShortAbandoned | CloseOutcome::SilentAbandoned)
-    )
+    Fate::of(of.answered_at_ms, of.outcome) == Fate::Left || of.outcome == Some(CloseOutcome::SilentAbandoned)
 }
 
 /// How long somebody waited, until they were answered or left; `None` when they never waited (refused, taken offline).
@@ -141,19 +162,18 @@ pub fn wait_ms(of: &TracedConversation) -> Option<u64> {
     Some(until_ms.saturating_sub(of.started_at_ms))
 }
 
-/// In [0, 1), from the id alone (SplitMix64: Steele, Lea and Flood 2014).
+/// In [0, 1), from the id alone.
 fn draw(conversation: ConversationId, stream: u64) -> f64 {
     (seed(conversation, stream) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// A number that follows from the id alone.
+/// A number that follows from the id alone; the streams are few: `stream` counts along one line of numbers.
 pub fn seed(conversation: ConversationId, stream: u64) -> u64 {
-    let mut z = (conversation.0 as u64 ^ (conversation.0 >> 64) as u64)
-        .wrapping_add(stream.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-        .wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    let mut numbers = Numbers::new(conversation.0 as u64 ^ (conversation.0 >> 64) as u64);
+    for _ in 0..stream {
+        numbers.draw();
+    }
+    numbers.draw()
 }
 
 #[cfg(test)]
@@ -208,6 +228,18 @@ mod tests {
         // Who was answered at 4 loses patience at 5 in half of the cases, and was never seen to otherwise.
         assert_eq!(sample.patience_ms(4, 0.6), Some(5));
         assert_eq!(sample.patience_ms(4, 0.4), None);
+    }
+
+    #[test]
+    fn who_was_silently_gone_is_answered_and_has_lost_patience() {
+        let mut silent = conversation(1, 10, false);
+        assert!(!has_left(&silent));
+        silent.outcome = Some(CloseOutcome::SilentAbandoned);
+        assert!(has_left(&silent));
+        assert_eq!(Fate::of(silent.answered_at_ms, silent.outcome), Fate::Answered);
+        assert_eq!(Fate::of(None, Some(CloseOutcome::ShortAbandoned)), Fate::Left);
+        assert_eq!(Fate::of(None, Some(CloseOutcome::Cancelled)), Fate::TurnedAway);
+        assert_eq!(Fate::of(None, None), Fate::TurnedAway);
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! Weighted random choice (R8), reproducible from the log.
 //!
-//! The seed is the conversation's id and the number of its offers so far; from it SplitMix64 gives numbers (G. L. Steele, D. Lea,
-//! C. H. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). Candidates stand in the order of their ids, each as
-//! wide as its weight; the number drawn, uniform below the sum of weights (by rejection, so without bias), points at one of them.
+//! The seed is the conversation's id and the number of its offers so far; from it follow [`Numbers`].
+//! Candidates stand in the order of their ids, each as wide as its weight; the number drawn, uniform below the sum of weights (by rejection, so without bias), points at one of them.
 //! So the draw depends on who may have the conversation and on nothing that only one queue manager knows. What follows the first
 //! is drawn from those left.
 //!
@@ -13,38 +12,14 @@ use super::index::{Index, Queue};
 use super::ranked::Ranked;
 use super::waiting::{Class, Spec};
 use crate::ids::{AgentId, ConversationId};
+use crate::numbers::Numbers;
 
-/// SplitMix64.
-#[derive(Debug)]
-struct Numbers(u64);
-
-impl Numbers {
-    fn seeded(conversation: ConversationId, offers: u32) -> Self {
-        let mut seed = 0;
-        for part in [conversation.0 as u64, (conversation.0 >> 64) as u64, offers.into()] {
-            seed = Self(seed ^ part).next();
-        }
-        Self(seed)
+fn seeded(conversation: ConversationId, offers: u32) -> Numbers {
+    let mut seed = 0;
+    for part in [conversation.0 as u64, (conversation.0 >> 64) as u64, offers.into()] {
+        seed = Numbers::new(seed ^ part).draw();
     }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Uniform in 0..below; `below` is above 0.
-    fn below(&mut self, below: u64) -> u64 {
-        // The lowest 2^64 mod `below` numbers are one too many for some remainders.
-        let surplus = below.wrapping_neg() % below;
-        loop {
-            let number = self.next();
-            if number >= surplus {
-                return number % below;
-            }
-        }
-    }
+    Numbers::new(seed)
 }
 
 /// Free agents of one weight, and which of them are still in question.
@@ -133,7 +108,7 @@ impl Index {
             gone: gone.collect(),
         };
         let waiting = &self.waiting[slot];
-        let mut numbers = Numbers::seeded(waiting.conversation, waiting.offers);
+        let mut numbers = seeded(waiting.conversation, waiting.offers);
         for place in 0..best.wanted() as u64 {
             let total = urn.total();
             if total == 0 {
@@ -204,7 +179,7 @@ mod tests {
                 parts: vec![part(&light, 1), part(&heavy, 6)],
                 gone: Vec::new(),
             };
-            let mut numbers = Numbers::seeded(ConversationId(conversation << 77 | 5), 2);
+            let mut numbers = seeded(ConversationId(conversation << 77 | 5), 2);
             let number = numbers.below(urn.total());
             drawn[urn.at(number).expect("somebody").1 as usize] += 1;
         }

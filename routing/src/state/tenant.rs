@@ -13,7 +13,7 @@ use super::window::{Window, WindowKey};
 use crate::event::{AgentItem, ConversationView};
 use crate::ids::{AgentId, CalendarId, ConversationId, CustomerId, Millis, QueueId, SkillName};
 use crate::settings::{Calendar, Classification, Policy, PolicyVersion, RoutingSettings, Rule};
-use crate::view::{QueueRates, QueueView, Views};
+use crate::view::{Presence, QueueRates, QueueView, Views};
 
 /// Rules and fallback, replaced together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -131,6 +131,13 @@ impl Tenant {
     /// All agents, by id.
     pub fn agents(&self) -> impl Iterator<Item = AgentView> {
         self.kept.agents.iter().map(|(id, agent)| agent.view(*id))
+    }
+
+    /// Agents who are available, by id, and whether they have work: for those who look at every step.
+    pub fn agents_available(&self) -> impl Iterator<Item = (AgentId, bool)> {
+        let available = self.kept.agents.iter();
+        let available = available.filter(|(_, agent)| agent.presence == Presence::Available);
+        available.map(|(id, agent)| (*id, !agent.load.is_empty()))
     }
 
     /// The agent of that name.

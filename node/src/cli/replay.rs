@@ -13,7 +13,6 @@ use super::admin::{Admin, AdminArgs, read};
 use super::tenant::{asked, named};
 use super::{CliError, block_on, duration, read_file, say, say_json};
 use crate::api::admin::trace::{PresencePage, TracePage};
-use crate::calendars::prepare;
 use crate::replay::figures::{Figures, recorded};
 use crate::replay::people::People;
 use crate::replay::rehearsal::{Plan, as_it_was, of_file, rehearse};
@@ -170,7 +169,7 @@ fn compare(args: &RunArgs) -> Result<(), CliError> {
         return Err(CliError::Usage(wrong));
     }
     let people = People::of(&trace.conversations);
-    let mut plans = vec![as_it_was(&trace)];
+    let mut plans = vec![as_it_was(&trace).map_err(failed)?];
     for file in &args.policies {
         plans.push(plan(&trace, file)?);
     }
@@ -178,7 +177,7 @@ fn compare(args: &RunArgs) -> Result<(), CliError> {
     let mut runs: Vec<Figures> = vec![recorded(&trace)];
     for plan in &plans {
         let figures = rehearse(&trace, &people, plan, accept_ms);
-        runs.push(figures.map_err(|error| CliError::Failed(error.into()))?);
+        runs.push(figures.map_err(failed)?);
     }
     if args.json {
         say_json(&runs)?;
@@ -196,6 +195,10 @@ fn compare(args: &RunArgs) -> Result<(), CliError> {
     Ok(())
 }
 
+fn failed(error: impl Into<anyhow::Error>) -> CliError {
+    CliError::Failed(error.into())
+}
+
 /// The plan of a file: its policy, with the trace's ids where the names are the same, and its agents, if it has any.
 fn plan(trace: &Trace, path: &Path) -> Result<Plan, CliError> {
     let text = read_file(path)?;
@@ -208,16 +211,13 @@ fn plan(trace: &Trace, path: &Path) -> Result<Plan, CliError> {
         agents: agents.map(|(id, s)| (s.name.clone(), *id)).collect(),
         calendars: calendars.map(|(id, c)| (c.settings.name.clone(), *id)).collect(),
     };
-    let planned = file.plan(&existing).map_err(|error| CliError::Failed(error.into()))?;
-    let mut policy = planned.policy;
-    let wrong = |(name, error)| CliError::Failed(anyhow::anyhow!("calendar {name}: {error}"));
-    prepare(&mut policy, None, trace.from_ms).map_err(wrong)?;
+    let planned = file.plan(&existing).map_err(failed)?;
     let name = path
         .file_stem()
         .map_or_else(|| "policy".into(), |stem| stem.to_string_lossy());
     let agents = planned.agents.into_iter();
     let agents: Vec<(AgentId, Arc<AgentSettings>)> = agents.map(|(id, agent)| (id, Arc::new(agent))).collect();
-    let (plan, lost) = of_file(trace, &name, policy, agents);
+    let (plan, lost) = of_file(trace, &name, planned.policy, agents).map_err(failed)?;
     lost.iter().for_each(|what| eprint(&format!("note: {what}")));
     Ok(plan)
 }

@@ -13,6 +13,7 @@ use routing::view::Presence;
 use super::figures::{Figures, Gatherer, Queues};
 use super::people::{People, seed};
 use super::trace::{Trace, TracedConversation};
+use crate::calendars::{CalendarError, prepare};
 use crate::rules::{Classifier, Situation, Wishes};
 
 /// A policy to be tried.
@@ -37,6 +38,16 @@ pub enum RehearsalError {
         name: String,
         /// Why.
         error: SimulationError,
+    },
+    /// Opening hours cannot be made.
+    #[error("{name}: calendar {calendar}: {error}")]
+    Calendar {
+        /// Which plan.
+        name: String,
+        /// Which calendar.
+        calendar: String,
+        /// Why.
+        error: CalendarError,
     },
 }
 
@@ -206,14 +217,27 @@ fn acts(agent: AgentId, was: &Presence, presence: &Presence) -> Vec<Command> {
     }
 }
 
+/// With the opening hours and the days of the trace's period. What a node has made begins when the calendar was saved, and what
+/// was over may have been forgotten since.
+fn in_period(trace: &Trace, name: &str, mut policy: Policy) -> Result<Policy, RehearsalError> {
+    let made = prepare(&mut policy, None, trace.from_ms);
+    made.map_err(|(calendar, error)| RehearsalError::Calendar {
+        name: name.to_owned(),
+        calendar,
+        error,
+    })?;
+    Ok(policy)
+}
+
 /// The plan that was in force: the trace's own setting, its classifications taken as they were.
-pub fn as_it_was(trace: &Trace) -> Plan {
-    Plan {
-        name: "as it was set".to_owned(),
-        policy: (*trace.setting.policy).clone(),
+pub fn as_it_was(trace: &Trace) -> Result<Plan, RehearsalError> {
+    let name = "as it was set".to_owned();
+    Ok(Plan {
+        policy: in_period(trace, &name, (*trace.setting.policy).clone())?,
+        name,
         agents: trace.setting.agents.clone(),
         as_classified: true,
-    }
+    })
 }
 
 /// A policy of a file. Its queues take the ids of the trace's queues of the same name; without agents of its own, the trace's
@@ -223,7 +247,8 @@ pub fn of_file(
     name: &str,
     policy: Policy,
     agents: Vec<(AgentId, Arc<AgentSettings>)>,
-) -> (Plan, Vec<String>) {
+) -> Result<(Plan, Vec<String>), RehearsalError> {
+    let policy = in_period(trace, name, policy)?;
     let mut lost = Vec::new();
     let ids: BTreeMap<&str, QueueId> = policy.queues.iter().map(|(id, s)| (s.name.as_str(), *id)).collect();
     let own: Vec<AgentId> = agents.iter().map(|(agent, _)| *agent).collect();
@@ -263,5 +288,5 @@ pub fn of_file(
         agents: all,
         as_classified: false,
     };
-    (plan, lost)
+    Ok((plan, lost))
 }

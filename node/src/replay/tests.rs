@@ -2,8 +2,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use routing::event::CloseOutcome;
-use routing::ids::{AgentId, Channel, ConversationId, QueueId};
-use routing::settings::{AgentSettings, Capacity, ChannelCapacity, Membership, Policy, QueueSettings};
+use routing::ids::{AgentId, CalendarId, Channel, ConversationId, QueueId};
+use routing::settings::{
+    AgentSettings, Calendar, CalendarSettings, Capacity, ChannelCapacity, Membership, Policy, QueueSettings,
+    WeeklyHours,
+};
 use routing::view::Presence;
 
 use super::figures::{Figures, recorded};
@@ -11,6 +14,7 @@ use super::people::People;
 use super::rehearsal::{as_it_was, of_file, rehearse};
 use super::trace::{Setting, TRACE_FORMAT, Trace, TracedConversation};
 use super::{plot, table};
+use crate::calendars::made;
 
 const SUPPORT: QueueId = QueueId(1);
 const MINUTE_MS: u64 = 60_000;
@@ -110,7 +114,7 @@ fn what_was_recorded_is_counted_as_it_was() {
 fn the_same_people_come_again_and_only_the_agents_of_the_trace_are_there() {
     let trace = trace();
     let people = People::of(&trace.conversations);
-    let run = || rehearse(&trace, &people, &as_it_was(&trace), 0).expect("a run");
+    let run = || rehearse(&trace, &people, &as_it_was(&trace).expect("a plan"), 0).expect("a run");
     let (first, again) = (run(), run());
     assert_eq!(first.waits_ms, again.waits_ms);
     assert_eq!(first.all, again.all);
@@ -129,7 +133,7 @@ fn the_same_people_come_again_and_only_the_agents_of_the_trace_are_there() {
 fn another_policy_meets_the_same_people() {
     let trace = trace();
     let people = People::of(&trace.conversations);
-    let before = rehearse(&trace, &people, &as_it_was(&trace), 0).expect("a run");
+    let before = rehearse(&trace, &people, &as_it_was(&trace).expect("a plan"), 0).expect("a run");
     // A cap on the queue's length turns customers away who would have lost patience.
     let mut short = policy(&[("support", QueueId(9)), ("other", QueueId(8))]);
     if let Some(queue) = short.queues.get_mut(&QueueId(9)) {
@@ -138,7 +142,7 @@ fn another_policy_meets_the_same_people() {
     // The file's own id for the queue is the trace's: names were matched before.
     let support = short.queues.remove(&QueueId(9)).expect("it is there");
     short.queues.insert(SUPPORT, support);
-    let (plan, lost) = of_file(&trace, "short", short, Vec::new());
+    let (plan, lost) = of_file(&trace, "short", short, Vec::new()).expect("a plan");
     assert_eq!(lost, Vec::<String>::new());
     let after = rehearse(&trace, &people, &plan, 0).expect("a run");
     assert_eq!(after.all.offered, before.all.offered);
@@ -167,8 +171,63 @@ fn another_policy_meets_the_same_people() {
 }
 
 #[test]
+fn opening_hours_are_those_of_the_period() {
+    const OFFICE: CalendarId = CalendarId(7);
+    // The trace begins on Thursday the 1st of January 1970 at 09:10 in Tokyo.
+    let office = CalendarSettings {
+        name: "office".to_owned(),
+        zone: "Asia/Tokyo".to_owned(),
+        weekly: vec![WeeklyHours {
+            weekday: 4,
+            from_minute: 9 * 60,
+            to_minute: 9 * 60 + 30,
+        }],
+        exceptions: Vec::new(),
+    };
+    let with = |calendar: Calendar| {
+        let mut policy = policy(&[("support", SUPPORT)]);
+        if let Some(queue) = policy.queues.get_mut(&SUPPORT) {
+            queue.calendar = Some(OFFICE);
+        }
+        policy.calendars.insert(OFFICE, calendar);
+        policy
+    };
+    // Saved after the period: what the node had made of it begins there.
+    let mut trace = trace();
+    let saved = made(&office, trace.until_ms).expect("hours");
+    assert!(saved.hours.iter().all(|hours| hours.from_ms >= trace.until_ms));
+    trace.setting.policy = Box::new(with(saved));
+    // A file says when it is open, not at which moments.
+    let of_a_file = Calendar {
+        settings: office,
+        hours: Vec::new(),
+        covered_until_ms: 0,
+    };
+    let people = People::of(&trace.conversations);
+    let (by_file, _) = of_file(&trace, "file", with(of_a_file), Vec::new()).expect("a plan");
+    for plan in [as_it_was(&trace).expect("a plan"), by_file] {
+        let figures = rehearse(&trace, &people, &plan, 0).expect("a run");
+        let in_time = trace
+            .conversations
+            .iter()
+            .filter(|one| one.started_at_ms < 30 * MINUTE_MS);
+        let in_time = in_time.count() as u64;
+        assert_eq!((figures.all.offered, in_time), (60, 20), "{}", plan.name);
+        // Those that come after it has closed have no queue; those before are served or lose patience.
+        assert_eq!(
+            figures.all.turned_away,
+            60 - in_time,
+            "{}: {:?}",
+            plan.name,
+            figures.all
+        );
+        assert_eq!(figures.queues["support"].offered, in_time, "{}", plan.name);
+    }
+}
+
+#[test]
 fn who_does_not_fit_is_named() {
-    let (plan, lost) = of_file(&trace(), "new", policy(&[("sales", QueueId(5))]), Vec::new());
+    let (plan, lost) = of_file(&trace(), "new", policy(&[("sales", QueueId(5))]), Vec::new()).expect("a plan");
     assert_eq!(lost.len(), 2);
     assert_eq!(lost[0], "mia serves support, which is not in new");
     assert!(plan.agents.iter().all(|(_, settings)| settings.queues.is_empty()));

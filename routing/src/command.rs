@@ -113,7 +113,7 @@ pub enum PresenceChange {
 /// One choice of the queue manager, and why (R39).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// Version of the policy: the index of the last change of the queue's settings.
+    /// Version of the tenant's policy that was in force for whoever chose.
     pub policy_version: u64,
     /// Agents that were considered (members of the queue).
     pub considered: u32,

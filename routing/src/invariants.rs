@@ -97,6 +97,7 @@ pub struct History {
     offers: BTreeSet<(ConversationId, AgentId, Epoch)>,
     routing: Arc<RoutingSettings>,
     rates: BTreeMap<QueueId, QueueRates>,
+    policy_version: u64,
 }
 
 /// The last who had a conversation; `now` while they have it.
@@ -148,6 +149,7 @@ impl History {
             }
             Event::DemandEnded { conversation } => known(self.demands.remove(conversation).is_some(), conversation)?,
             Event::Routing(settings) => self.routing = settings.clone(),
+            Event::PolicyActivated { version } => self.policy_version = *version,
             // As the views have it: of whom nothing is observed any more, nothing is said.
             Event::Rates(rates) if rates.observed() => _ = self.rates.insert(rates.queue, *rates),
             Event::Rates(rates) => _ = self.rates.remove(&rates.queue),
@@ -269,6 +271,7 @@ impl History {
             timers,
             routing: self.routing.clone(),
             rates: self.rates.values().copied().collect(),
+            policy_version: self.policy_version,
         }
     }
 

@@ -75,7 +75,7 @@ pub struct WhyNot {
     pub conversation: ConversationId,
     /// Where it waits.
     pub queue: QueueId,
-    /// Version of the queue's policy.
+    /// Version of the tenant's policy in force.
     pub policy_version: u64,
     /// How many of its queue are before it in the order (held ones not counted).
     pub ahead: u64,
@@ -245,7 +245,9 @@ impl QueueManager {
             timers,
             routing,
             mut rates,
+            policy_version,
         } = views;
+        manager.index.policy_version = policy_version;
         manager.index.put_routing(&routing);
         queues.sort_by_key(|view| view.queue);
         supplies.sort_by_key(|supply| supply.agent);
@@ -308,6 +310,7 @@ impl QueueManager {
             Event::QueueEnded { queue } => self.index.end_queue(*queue),
             Event::Routing(settings) => self.index.put_routing(settings),
             Event::Rates(rates) => self.index.put_rates(rates),
+            Event::PolicyActivated { version } => self.index.policy_version = *version,
             Event::TimerSet(due) => self.timers.set(*due),
             Event::TimerCleared { timer } => self.timers.clear(*timer),
             // These two say that an offer landed.

@@ -266,14 +266,14 @@ pub enum NoRoom {
     WarmingUp,
 }
 
-/// A queue and the version of its policy (the index of the change).
+/// A queue as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueView {
     /// Which.
     pub queue: QueueId,
     /// As set.
     pub settings: Arc<QueueSettings>,
-    /// Grows with each change of the settings.
+    /// Grows with each change of the settings: the index of the last.
     pub version: u64,
     /// R6: rings that are shared, as bits.
     pub shared_rings: u8,
@@ -296,4 +296,6 @@ pub struct Views {
     pub routing: Arc<RoutingSettings>,
     /// What has been observed of each queue.
     pub rates: Vec<QueueRates>,
+    /// Version of the policy in force; 0: none was ever given.
+    pub policy_version: u64,
 }

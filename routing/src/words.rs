@@ -33,7 +33,7 @@ pub struct Offer {
 pub fn why_this(offer: &Offer, why: &Explanation, names: &impl Names) -> Vec<String> {
     let (agent, queue) = (names.agent(offer.agent), names.queue(offer.queue));
     let mut said = vec![format!(
-        "{agent} was chosen among {} of queue {queue}, under version {} of its policy.",
+        "{agent} was chosen among {} of queue {queue}, under version {} of the policy.",
         counted(why.considered, "member"),
         why.policy_version
     )];
@@ -70,6 +70,32 @@ pub fn why_this(offer: &Offer, why: &Explanation, names: &impl Names) -> Vec<Str
         said.push(format!("When it began to wait, {} was estimated.", wait(estimate)));
     }
     said
+}
+
+/// Why somebody else was not chosen for what has been decided: what of their settings (as they are now) keeps them from it, or what
+/// the explanation has of them.
+pub fn why_not_chosen(asked: AgentId, why: &Explanation, lacking: &[Failed], names: &impl Names) -> Vec<String> {
+    let who = names.agent(asked);
+    if let Some(place) = why.best.iter().position(|(agent, _)| *agent == asked) {
+        let (_, score) = why.best[place];
+        let nth = match place {
+            0 => "1st",
+            1 => "2nd",
+            _ => "3rd or later",
+        };
+        return vec![format!(
+            "{who} could have taken it, and came {nth} in order, with {score}."
+        )];
+    }
+    if lacking.is_empty() {
+        return vec![format!(
+            "{who} may serve it, and was then either not in question (see the counts) or not among the best; more is not kept of a choice."
+        )];
+    }
+    let reasons = lacking.iter();
+    reasons
+        .map(|failed| format!("{who} {}.", reason(failed, names)))
+        .collect()
 }
 
 /// Why it still waits, and why the agent that was asked about does not get it.
@@ -289,7 +315,7 @@ mod tests {
         assert_eq!(
             why_this(&offer, &why, &Short),
             [
-                "agent1 was chosen among 9 members of queue queue3, under version 7 of its policy.",
+                "agent1 was chosen among 9 members of queue queue3, under version 7 of the policy.",
                 "Not in question: 5 are not available, 1 lacks the skill billing at the level needed.",
                 "What decided: longest idle.",
                 "The best, with their scores: agent1 (30), agent2 (20).",
@@ -299,6 +325,33 @@ mod tests {
                 "When it began to wait, a wait of at most 1 min 1 s with even odds, of at most 2 h 0 min in nine of ten cases was estimated.",
             ]
         );
+    }
+
+    #[test]
+    fn why_somebody_else_was_not_chosen() {
+        let why = Explanation {
+            best: vec![(AgentId(1), 30), (AgentId(2), 20)],
+            ..Explanation::default()
+        };
+        let skill = Failed::Skill {
+            skill: "billing".to_owned(),
+            needs: 3,
+            has: 0,
+        };
+        let lacking = [Failed::Queue { queue: QueueId(3) }, skill];
+        assert_eq!(
+            why_not_chosen(AgentId(2), &why, &lacking, &Short),
+            ["agent2 could have taken it, and came 2nd in order, with 20."]
+        );
+        assert_eq!(
+            why_not_chosen(AgentId(7), &why, &lacking, &Short),
+            [
+                "agent7 does not serve queue queue3.",
+                "agent7 lacks billing, which is needed at level 3."
+            ]
+        );
+        let unclear = why_not_chosen(AgentId(7), &why, &[], &Short);
+        assert!(unclear[0].starts_with("agent7 may serve it"), "{unclear:?}");
     }
 
     #[test]

@@ -625,6 +625,7 @@ impl World {
             timers: Vec::new(),
             routing: Arc::new(self.heard.routing.clone()),
             rates: self.heard.rates.values().copied().collect(),
+            policy_version: 0,
         };
         let mut another = QueueManager::new(views);
         another.decide(self.now_ms, 0);

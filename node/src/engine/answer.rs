@@ -125,7 +125,7 @@ pub fn answer(
         }
         // The leader's queue manager knows, and was asked before.
         Query::Waiting { .. } => Ok(Answer::Waiting(None)),
-        Query::Why { conversation, .. } => {
+        Query::Why { conversation, agent } => {
             let view = match with(&|tenant| Answer::Conversation(tenant.conversation(conversation)))? {
                 Answer::Conversation(Some(view)) => Some(view),
                 _ => archived(conversation)?,
@@ -134,7 +134,7 @@ pub fn answer(
                 routing::rejection::Rejection::UnknownConversation(conversation),
             ))?;
             let now_ms = state.read().at_ms();
-            with(&|tenant| Answer::Why(why::explained(tenant, now_ms, &view, waiting.as_ref())))
+            with(&|tenant| Answer::Why(why::explained(tenant, now_ms, &view, agent, waiting.as_ref())))
         }
     }
 }

@@ -3,14 +3,20 @@
 
 use routing::event::{ConversationView, Phase};
 use routing::ids::{AgentId, Millis, QueueId};
-use routing::queue_manager::WhyNot;
+use routing::queue_manager::{Failed, WhyNot};
 use routing::state::Tenant;
-use routing::words::{self, Offer, why_this, why_waiting};
+use routing::words::{self, Offer, why_not_chosen, why_this, why_waiting};
 
 use crate::query::Why;
 
-/// Of a waiting conversation (`waiting`), why not yet; of any other, why so. `now_ms`: the log's time.
-pub(super) fn explained(tenant: &Tenant, now_ms: Millis, view: &ConversationView, waiting: Option<&WhyNot>) -> Why {
+/// Of a waiting conversation (`waiting`), why not yet; of any other, why so, and why not `asked`. `now_ms`: the log's time.
+pub(super) fn explained(
+    tenant: &Tenant,
+    now_ms: Millis,
+    view: &ConversationView,
+    asked: Option<AgentId>,
+    waiting: Option<&WhyNot>,
+) -> Why {
     let names = Names(tenant);
     match waiting {
         Some(not) => {
@@ -28,7 +34,7 @@ pub(super) fn explained(tenant: &Tenant, now_ms: Millis, view: &ConversationView
             }
         }
         None => {
-            let sentences = decided(tenant, view);
+            let sentences = decided(tenant, view, asked);
             Why {
                 decided: view.explanation.clone(),
                 position: None,
@@ -40,7 +46,7 @@ pub(super) fn explained(tenant: &Tenant, now_ms: Millis, view: &ConversationView
     }
 }
 
-fn decided(tenant: &Tenant, view: &ConversationView) -> Vec<String> {
+fn decided(tenant: &Tenant, view: &ConversationView, asked: Option<AgentId>) -> Vec<String> {
     let chosen = view.explanation.as_deref().and_then(|why| {
         // It may be somebody else's by now, given by hand; and of a batch the best for one need not have got it.
         let among = |agent: &AgentId| why.best.iter().any(|(best, _)| best == agent);
@@ -62,7 +68,44 @@ fn decided(tenant: &Tenant, view: &ConversationView) -> Vec<String> {
         tier: membership.map_or(0, |membership| membership.tier),
         relaxed: view.relaxed,
     };
-    why_this(&offer, why, &Names(tenant))
+    let names = Names(tenant);
+    let mut sentences = why_this(&offer, why, &names);
+    if let Some(asked) = asked.filter(|asked| *asked != agent) {
+        sentences.extend(why_not_chosen(asked, why, &lacking(tenant, view, queue, asked), &names));
+    }
+    sentences
+}
+
+/// What of an agent's settings keeps them from a conversation of a queue.
+fn lacking(tenant: &Tenant, view: &ConversationView, queue: QueueId, asked: AgentId) -> Vec<Failed> {
+    let Some(agent) = tenant.agent(asked) else {
+        return vec![Failed::Unknown];
+    };
+    let settings = &agent.settings;
+    let member = settings.queues.contains_key(&queue);
+    let skills = view.required.iter().filter_map(|wanted| {
+        let has = settings.skills.get(&wanted.skill).copied().unwrap_or(0);
+        (has < wanted.level).then(|| Failed::Skill {
+            skill: wanted.skill.0.clone(),
+            needs: wanted.level,
+            has,
+        })
+    });
+    let attributes = view.selectors.iter().filter(|one| !one.holds(&settings.attributes));
+    let attributes = attributes.map(|one| Failed::Attribute {
+        attribute: one.attribute.clone(),
+    });
+    let channel = &view.channel;
+    let served = settings.capacity.channels.contains_key(channel);
+    (!member)
+        .then_some(Failed::Queue { queue })
+        .into_iter()
+        .chain(skills)
+        .chain(attributes)
+        .chain((!served).then(|| Failed::Channel {
+            channel: channel.0.to_string(),
+        }))
+        .collect()
 }
 
 struct Names<'a>(&'a Tenant);

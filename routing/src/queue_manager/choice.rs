@@ -489,7 +489,7 @@ impl Index {
         let queue = &self.queues[spec.key.queue as usize];
         let counts = self.count(class);
         Explanation {
-            policy_version: queue.version,
+            policy_version: self.policy_version,
             considered: counts.considered,
             removed: counts.removed(spec),
             best: (best.iter().take(EXPLAINED_CANDIDATES))

@@ -111,7 +111,7 @@ impl Index {
         Some(WhyNot {
             conversation,
             queue: queue.id,
-            policy_version: queue.version,
+            policy_version: self.policy_version,
             ahead: self.ahead(slot, now_ms),
             withheld: withheld
                 .into_iter()

@@ -47,7 +47,6 @@ pub(super) struct Queue {
     pub(super) handle_ms: Millis,
     /// R9: offered to so many at once, at least 1; 1 where nobody is asked.
     pub(super) at_once: usize,
-    pub(super) version: u64,
     /// Round robin: who had the last turn. Soft: a new leader's queue manager begins with the first.
     pub(super) last_turn: Option<AgentId>,
     /// Stride scheduling: where its next turn begins. Soft, too.
@@ -108,6 +107,8 @@ pub(super) struct Index {
     pub(super) apart: BitSet,
     /// What holds for all (R15, days).
     pub(super) routing: Arc<RoutingSettings>,
+    /// Version of the policy in force, for explanations.
+    pub(super) policy_version: u64,
     /// R41: decided, and given one by one.
     pub(super) batch: VecDeque<Choice>,
     /// Start of the day.
@@ -161,7 +162,6 @@ impl Index {
             answer_target_ms: 0,
             handle_ms: 0,
             at_once: 1,
-            version: 0,
             last_turn: None,
             pass: 0,
             listed: 0,
@@ -187,7 +187,6 @@ impl Index {
         let order = order::resolved(&view.settings);
         let queue = &mut self.queues[handle as usize];
         queue.known = true;
-        queue.version = view.version;
         queue.terms = view.settings.cross_queue;
         queue.answer_target_ms = view.settings.answer_target_ms;
         let rechosen = queue.choice != view.settings.choice;
@@ -364,12 +363,11 @@ impl Index {
         }
         for queue in self.queues.iter().filter(|queue| queue.known) {
             lines.push(format!(
-                "queue {} {:?} {:?} at once {} {} {:?} {} {} {} {:?} {:?}",
+                "queue {} {:?} {:?} at once {} {:?} {} {} {} {:?} {:?}",
                 queue.id,
                 queue.order,
                 queue.choice,
                 queue.at_once,
-                queue.version,
                 queue.terms,
                 queue.answer_target_ms,
                 queue.handle_ms,

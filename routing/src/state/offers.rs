@@ -94,10 +94,11 @@ fn make(
         let at_ms = d.at_ms;
         d.agent_mut(*agent)?.paced(at_ms);
     }
+    let policy_version = d.base().policy_version();
     let row = d.conversation_mut(id)?;
     row.explanation = Some(Arc::new(explanation.clone()));
     row.terms = OfferTerms {
-        policy_version: of.version,
+        policy_version,
         exclude_ms: of.settings.decline_exclude_ms,
         timeouts_until_away: of.settings.timeouts_until_away,
     };

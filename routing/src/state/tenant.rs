@@ -94,6 +94,7 @@ impl Tenant {
                 .map(|queue| queue.rates)
                 .filter(QueueRates::observed)
                 .collect(),
+            policy_version: self.policy_version(),
         }
     }
 

@@ -33,7 +33,7 @@ impl From<WaitingPlace> for WaitingBody {
 /// Why a choice was made (R39).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Decision {
-    /// Version of the queue's settings.
+    /// Version of the tenant's policy.
     pub policy_version: u64,
     /// Agents that were considered.
     pub considered: u32,

@@ -127,7 +127,7 @@ pub struct Explanation {
     pub estimate: Option<WaitEstimate>,
     /// R41: how many conversations were matched together (0: it was alone).
     pub batch: u8,
-    /// R41: by how much the batch's scores were better than one by one.
+    /// R41: its part of how much the batch's scores were better than one by one. The parts of a batch's choices add up to that.
     pub batch_gain: u32,
 }
 

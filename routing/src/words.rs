@@ -61,7 +61,7 @@ pub fn why_this(offer: &Offer, why: &Explanation, names: &impl Names) -> Vec<Str
     }
     if why.batch > 1 {
         said.push(format!(
-            "{} were matched together, by {} better than one by one.",
+            "{} were matched together; this one's part of the gain over one by one is {}.",
             counted(why.batch.into(), "conversation"),
             why.batch_gain
         ));
@@ -321,7 +321,7 @@ mod tests {
                 "The best, with their scores: agent1 (30), agent2 (20).",
                 "agent1 is of ring 2, which had opened or was lent.",
                 "What was asked for had been lowered by 2 steps by then.",
-                "4 conversations were matched together, by 17 better than one by one.",
+                "4 conversations were matched together; this one's part of the gain over one by one is 17.",
                 "When it began to wait, a wait of at most 1 min 1 s with even odds, of at most 2 h 0 min in nine of ten cases was estimated.",
             ]
         );

@@ -74,6 +74,11 @@ fn matched(matching: &Matching) -> usize {
     matching.iter().flatten().count()
 }
 
+/// A batch's gain in as many parts, which add up to it: so do reports, of whichever of its choices come into force.
+fn parts(gain: u32, count: u32) -> impl Iterator<Item = u32> {
+    (0..count).map(move |place| gain / count + u32::from(place < gain % count))
+}
+
 impl Index {
     /// Decisions of conversations matched together, at most `most`; empty when there are not two that meet two agents.
     pub(super) fn next_batch(&mut self, now_ms: Millis, most: usize, explained: bool) -> VecDeque<Choice> {
@@ -90,12 +95,13 @@ impl Index {
             return VecDeque::new();
         }
         let (count, mut choices) = (matched(&matching), VecDeque::new());
+        let mut parts = parts(gain, count as u32);
         let explanations = rows.iter().zip(&matching).map(|(row, at)| match at {
             Some(_) if explained => {
                 let mut explanation = self.explanation(row.slot, &row.best, now_ms);
                 explanation.tie_break.push_str("; best for all of a batch");
                 explanation.batch = count as u8;
-                explanation.batch_gain = gain;
+                explanation.batch_gain = parts.next().unwrap_or(0);
                 explanation
             }
             _ => Explanation::default(),
@@ -322,4 +328,19 @@ fn augment(row: usize, edges: &[Vec<Option<usize>>], row_of: &mut [Option<usize>
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parts;
+
+    #[test]
+    fn parts_of_a_gain_add_up_to_it() {
+        for (gain, count) in [(518, 3), (0, 2), (1, 64), (u32::MAX, 7)] {
+            let parts: Vec<u32> = parts(gain, count).collect();
+            assert_eq!(parts.len(), count as usize);
+            assert_eq!(parts.iter().map(|part| u64::from(*part)).sum::<u64>(), u64::from(gain));
+            assert!(parts.iter().max().unwrap() - parts.iter().min().unwrap() <= 1);
+        }
+    }
 }

@@ -408,7 +408,7 @@ impl Runner {
         )?;
         writeln!(out, "best: {} by {tie_break}", best.join(" "))?;
         if why.batch > 0 {
-            writeln!(out, "batch of {}, better by {}", why.batch, why.batch_gain)?;
+            writeln!(out, "batch of {}, part of the gain {}", why.batch, why.batch_gain)?;
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ pub struct Decision {
     pub estimate_ms: Option<[u64; 2]>,
     /// How many were matched together; 0: it was alone (R41).
     pub batch: u8,
-    /// By how much the scores of the batch were better than one by one.
+    /// Its part of how much the scores of the batch were better than one by one; the parts of a batch add up to that.
     pub batch_gain: u32,
 }
 

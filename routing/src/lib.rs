@@ -16,6 +16,7 @@
 //! The life of a conversation:
 //!
 //! ```text
+//!   start ─► scheduled ─► waiting     for later; put off again while it waits, or is offered or assigned
 //!   start ─► waiting ─► offered ─► assigned ─► wrap_up ─► closed ─► (archived)
 //!               ▲  ▲        │         │  ▲                   │
 //!               │  └────────┘         │  └─ resume ─ paused  │

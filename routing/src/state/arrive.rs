@@ -142,15 +142,10 @@ fn take_message(d: &mut Draft<'_>, id: ConversationId, message: Option<&Body>) -
 
 fn newcomer_row(d: &mut Draft<'_>, who: &Newcomer<'_>) -> Conversation {
     let index = &d.base().index;
-    let sorted = |asked: &[crate::settings::Requirement]| {
-        let mut sorted = asked.to_vec();
-        sorted.sort_unstable();
-        index.requirements.share(sorted.into())
-    };
     let now = d.at_ms;
     let (required, preferred) = (
-        sorted(&who.classification.required),
-        sorted(&who.classification.preferred),
+        index.asks(&who.classification.required),
+        index.asks(&who.classification.preferred),
     );
     Conversation {
         id: who.id,

@@ -95,13 +95,8 @@ fn reclassify(
     required: &[Requirement],
     preferred: &[Requirement],
 ) -> Result<(), Rejection> {
-    let shared = &d.base().index.requirements;
-    let sorted = |asked: &[Requirement]| {
-        let mut sorted = asked.to_vec();
-        sorted.sort_unstable();
-        shared.share(sorted.into())
-    };
-    let (required, preferred) = (sorted(required), sorted(preferred));
+    let index = &d.base().index;
+    let (required, preferred) = (index.asks(required), index.asks(preferred));
     let row = d.conversation_mut(id)?;
     row.asked_required = required.clone();
     row.asked_preferred = preferred.clone();
@@ -131,9 +126,9 @@ pub(crate) fn rearm(d: &mut Draft<'_>, queue: QueueId, before: &QueueSettings) -
     if !escalates && !relaxes {
         return Ok(());
     }
-    let there = d.base().index.queues.get(&queue).map(|now| &now.by_age);
-    let oldest = there.into_iter().flatten().take(limits::REARM_MAX);
-    for &(_, _, id) in oldest {
+    let there = d.base().index.queues.get(&queue);
+    let oldest = there.map(|now| now.oldest_of_all(limits::REARM_MAX));
+    for (_, _, id) in oldest.into_iter().flatten() {
         let row = d.conversation_mut(id)?;
         if escalates {
             row.escalated = 0;

@@ -87,8 +87,41 @@ impl<T: ?Sized + Ord> Interned<T> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InQueue {
     pub counts: PhaseCounts,
-    /// Waiting and offered, oldest first.
-    pub by_age: BTreeSet<(Millis, u64, ConversationId)>,
+    /// Waiting and offered, by priority, oldest first. Without empty ones.
+    pub classes: BTreeMap<u8, BTreeSet<Place>>,
+}
+
+/// Since when, tie, who.
+pub(crate) type Place = (Millis, u64, ConversationId);
+
+impl InQueue {
+    /// Of all priorities.
+    pub fn oldest(&self) -> Option<Place> {
+        self.classes.values().filter_map(|class| class.first()).min().copied()
+    }
+
+    /// So many of the oldest of all priorities, oldest first.
+    pub fn oldest_of_all(&self, most: usize) -> Vec<Place> {
+        let of_each = self.classes.values().flat_map(|class| class.iter().take(most));
+        let mut oldest: Vec<Place> = of_each.copied().collect();
+        oldest.sort_unstable();
+        oldest.truncate(most);
+        oldest
+    }
+
+    fn put(&mut self, row: &Conversation) {
+        let class = self.classes.entry(row.priority).or_default();
+        class.insert((row.since_ms, row.arrival, row.id));
+    }
+
+    fn take(&mut self, row: &Conversation) {
+        if let Some(class) = self.classes.get_mut(&row.priority) {
+            class.remove(&(row.since_ms, row.arrival, row.id));
+            if class.is_empty() {
+                self.classes.remove(&row.priority);
+            }
+        }
+    }
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -108,72 +141,93 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    /// Skills asked for, as rows hold them: sorted, and one allocation for equal ones.
+    pub fn asks(&self, given: &[Requirement]) -> Arc<[Requirement]> {
+        let mut sorted = given.to_vec();
+        sorted.sort_unstable();
+        self.requirements.share(sorted.into())
+    }
+
+    /// Each part moves only when what it is made of does: the usual command, a message in a chat, moves none.
     pub fn conversation(&mut self, before: Option<&Conversation>, after: Option<&Conversation>) {
-        // The usual case, a message in a chat, moves nothing here.
-        let place = |c: &Conversation| (c.stage.phase(), c.stage.agent(), c.queue, c.since_ms, c.arrival);
-        let asks = |a: &Conversation, b: &Conversation| {
-            Arc::ptr_eq(&a.required, &b.required)
-                && Arc::ptr_eq(&a.preferred, &b.preferred)
-                && Arc::ptr_eq(&a.asked_required, &b.asked_required)
-                && Arc::ptr_eq(&a.asked_preferred, &b.asked_preferred)
-        };
-        if let (Some(a), Some(b)) = (before, after)
-            && place(a) == place(b)
-            && asks(a, b)
-            && a.also_offered == b.also_offered
-            && a.returns == b.returns
-            && a.rare == b.rare
-        {
-            return;
+        let place = |c: &Conversation| (c.stage.phase(), c.queue, c.since_ms, c.arrival, c.priority);
+        let whose = |c: &Conversation| (c.stage.agent(), c.returns, c.since_ms, c.arrival);
+        let (mut moved, mut changed_hands, mut asks_anew, mut is_another) = (true, true, true, true);
+        if let (Some(a), Some(b)) = (before, after) {
+            moved = place(a) != place(b);
+            changed_hands = whose(a) != whose(b) || a.also_offered != b.also_offered || a.rare != b.rare;
+            asks_anew = !a.requirements().zip(b.requirements()).all(|(a, b)| Arc::ptr_eq(a, b))
+                || !Arc::ptr_eq(&a.selectors, &b.selectors);
+            is_another = !Arc::ptr_eq(&a.customer, &b.customer) || !Arc::ptr_eq(&a.channel, &b.channel);
         }
+        // All that goes before all that comes: parts of a row may stand in both.
         if let Some(row) = before {
-            self.take_out(row);
+            if moved {
+                self.leave(row);
+            }
+            if changed_hands {
+                self.disown(row);
+            }
+            if asks_anew {
+                row.requirements().for_each(|asked| self.requirements.drop_one(asked));
+                self.selectors.drop_one(&row.selectors);
+            }
+            if is_another {
+                self.customers.remove(&(row.customer.clone(), row.id));
+                self.channels.drop_one(&row.channel);
+            }
         }
-        if let Some(row) = after {
-            self.put_in(row);
+        let Some(row) = after else { return };
+        if moved {
+            self.enter(row);
+        }
+        if changed_hands {
+            self.owners.extend(row.involved().map(|agent| (agent, row.id)));
+            self.returning.extend(row.returning());
+        }
+        if asks_anew {
+            row.requirements().for_each(|asked| self.requirements.hold(asked));
+            self.selectors.hold(&row.selectors);
+        }
+        if is_another {
+            self.customers.insert((row.customer.clone(), row.id));
+            self.channels.hold(&row.channel);
         }
     }
 
-    fn put_in(&mut self, row: &Conversation) {
-        self.customers.insert((row.customer.clone(), row.id));
-        self.owners.extend(row.involved().map(|agent| (agent, row.id)));
-        self.returning.extend(row.returning());
+    fn enter(&mut self, row: &Conversation) {
         *self.counts.of(row.stage.phase()) += 1;
         if let Some(queue) = row.queue {
             let queue = self.queues.entry(queue).or_default();
             *queue.counts.of(row.stage.phase()) += 1;
             if row.in_queue() {
-                queue.by_age.insert((row.since_ms, row.arrival, row.id));
+                queue.put(row);
             }
         }
-        self.channels.hold(&row.channel);
-        row.requirements().for_each(|asked| self.requirements.hold(asked));
-        self.selectors.hold(&row.selectors);
     }
 
-    fn take_out(&mut self, row: &Conversation) {
-        self.customers.remove(&(row.customer.clone(), row.id));
-        for agent in row.involved() {
-            self.owners.remove(&(agent, row.id));
-        }
-        if let Some(place) = row.returning() {
-            self.returning.remove(&place);
-        }
+    fn leave(&mut self, row: &Conversation) {
         *self.counts.of(row.stage.phase()) -= 1;
         if let Some(id) = row.queue
             && let Some(queue) = self.queues.get_mut(&id)
         {
             *queue.counts.of(row.stage.phase()) -= 1;
             if row.in_queue() {
-                queue.by_age.remove(&(row.since_ms, row.arrival, row.id));
+                queue.take(row);
             }
             if queue.counts == PhaseCounts::default() {
                 self.queues.remove(&id);
             }
         }
-        self.channels.drop_one(&row.channel);
-        row.requirements().for_each(|asked| self.requirements.drop_one(asked));
-        self.selectors.drop_one(&row.selectors);
+    }
+
+    fn disown(&mut self, row: &Conversation) {
+        for agent in row.involved() {
+            self.owners.remove(&(agent, row.id));
+        }
+        if let Some(place) = row.returning() {
+            self.returning.remove(&place);
+        }
     }
 
     pub fn agent(&mut self, id: AgentId, before: Option<&Agent>, after: Option<&Agent>) {

@@ -44,9 +44,8 @@ impl Queue {
         let (length_max, wait_max_ms) = (self.settings.length_max, self.settings.wait_max_ms);
         let short = length_max == 0 || now.counts.in_queue() < length_max;
         let quick = || {
-            now.by_age
-                .first()
-                .is_none_or(|&(since_ms, ..)| at_ms.saturating_sub(since_ms) <= wait_max_ms)
+            now.oldest()
+                .is_none_or(|(since_ms, ..)| at_ms.saturating_sub(since_ms) <= wait_max_ms)
         };
         short && (wait_max_ms == 0 || quick())
     }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::agent::Agent;
 use super::conversation::{Alarm, Conversation, Rare, Stage};
 use super::index::Index;
+use super::report::WaitingClass;
 use super::tenant::Tenant;
 use crate::command::Reader;
-use crate::ids::{AgentId, Channel, ConversationId};
+use crate::ids::{AgentId, Channel, ConversationId, QueueId};
 use crate::invariants::{Violation, bounded, follows, holds};
 use crate::limits;
 use crate::view::Presence;
@@ -214,6 +215,25 @@ impl Tenant {
         Ok(())
     }
 
+    /// H: who waits is what a look at every row gives.
+    fn check_waiting(&self) -> Result<(), Violation> {
+        let mut scanned: BTreeMap<(QueueId, u8), WaitingClass> = BTreeMap::new();
+        for (_, row) in self.kept.conversations.iter() {
+            let Some(queue) = row.queue.filter(|_| row.in_queue()) else {
+                continue;
+            };
+            let class = scanned.entry((queue, row.priority)).or_insert(WaitingClass {
+                waiting: 0,
+                oldest_since_ms: row.since_ms,
+            });
+            class.waiting += 1;
+            class.oldest_since_ms = class.oldest_since_ms.min(row.since_ms);
+        }
+        let told: Vec<_> = self.waiting_classes().collect();
+        let scanned: Vec<_> = scanned.into_iter().collect();
+        holds('H', told == scanned, || format!("{scanned:?} wait, told are {told:?}"))
+    }
+
     /// H: the index is what the rows say.
     pub(crate) fn check_index(&self) -> Result<(), Violation> {
         let mut index = Index::default();
@@ -227,6 +247,7 @@ impl Tenant {
             index.queue(*id, None, Some(row));
         }
         self.check_report()?;
+        self.check_waiting()?;
         holds('H', index == self.index, || "an index differs from its rows".to_owned())
     }
 }

@@ -182,12 +182,8 @@ impl Tenant {
 
     /// Since when the oldest in a queue (waiting or offered) waits.
     pub fn oldest_in_queue(&self, queue: QueueId) -> Option<Millis> {
-        self.index
-            .queues
-            .get(&queue)?
-            .by_age
-            .first()
-            .map(|&(since_ms, ..)| since_ms)
+        let (since_ms, ..) = self.index.queues.get(&queue)?.oldest()?;
+        Some(since_ms)
     }
 
     /// All conversations per phase.

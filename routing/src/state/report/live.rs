@@ -40,21 +40,19 @@ impl Tenant {
         times
     }
 
-    /// R42: who waits, by queue and priority. Looks at every conversation.
-    pub fn waiting_classes(&self) -> BTreeMap<(QueueId, u8), WaitingClass> {
-        let mut classes = BTreeMap::new();
-        for (_, row) in self.kept.conversations.iter() {
-            let Some(queue) = row.queue.filter(|_| row.in_queue()) else {
-                continue;
-            };
-            let class = classes.entry((queue, row.priority)).or_insert(WaitingClass {
-                waiting: 0,
-                oldest_since_ms: row.since_ms,
-            });
-            class.waiting += 1;
-            class.oldest_since_ms = class.oldest_since_ms.min(row.since_ms);
-        }
-        classes
+    /// R42: who waits, by queue and priority, in this order. Looks at no conversation.
+    pub fn waiting_classes(&self) -> impl Iterator<Item = ((QueueId, u8), WaitingClass)> {
+        self.index.queues.iter().flat_map(|(queue, now)| {
+            now.classes.iter().filter_map(|(priority, class)| {
+                let &(oldest_since_ms, ..) = class.first()?;
+                let waiting = u32::try_from(class.len()).unwrap_or(u32::MAX);
+                let class = WaitingClass {
+                    waiting,
+                    oldest_since_ms,
+                };
+                Some(((*queue, *priority), class))
+            })
+        })
     }
 
     /// R35: what has been observed of a queue.

@@ -61,7 +61,7 @@ pub enum Event {
         seq: Seq,
     },
     /// The conversation's state, queue, owner, priority or attributes changed: what a desk or widget shows.
-    Conversation(ConversationView),
+    Conversation(Box<ConversationView>),
     /// An item of an agent's own stream.
     Agent(AgentItem),
     /// How an offer ended.
@@ -113,7 +113,7 @@ pub enum Event {
     /// It has left the state; the final header, for the archive.
     Archived {
         conversation: ConversationId,
-        view: ConversationView,
+        view: Box<ConversationView>,
     },
 
     // ---- for the queue manager

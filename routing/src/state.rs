@@ -72,6 +72,14 @@ pub struct State {
     index: u64,
     at_ms: Millis,
     digest: u64,
+    spare: Spare,
+}
+
+/// Room for one command, kept for the next one: nothing in it outlives a command.
+#[derive(Debug, Default)]
+struct Spare {
+    events: Vec<Event>,
+    encoded: Vec<u8>,
 }
 
 impl State {
@@ -96,7 +104,8 @@ impl State {
         self.index = self.index.max(index);
         let told = events.len();
         let result = self.apply_stamped(envelope, events);
-        self.digest = digest::chain(self.digest, &(index, self.at_ms, &result, &events[told..]));
+        let new = (index, self.at_ms, &result, &events[told..]);
+        self.digest = digest::chain_in(&mut self.spare.encoded, self.digest, &new);
         result
     }
 
@@ -117,15 +126,16 @@ impl State {
         {
             return Ok(first);
         }
-        let (receipt, changes) = decide(tenant, self.index, self.at_ms, envelope)?;
-        finish(envelope, tenant, changes, &receipt, events);
+        let room = std::mem::take(&mut self.spare.events);
+        let (receipt, changes) = decide(tenant, self.index, self.at_ms, envelope, room)?;
+        self.spare.events = finish(envelope, tenant, changes, &receipt, events);
         Ok(receipt)
     }
 
     /// A tenant's first command.
     fn found(&mut self, envelope: &Envelope, events: &mut Vec<TenantEvent>) -> Result<Receipt, Rejection> {
         let mut tenant = Tenant::default();
-        let (receipt, changes) = decide(&tenant, self.index, self.at_ms, envelope)?;
+        let (receipt, changes) = decide(&tenant, self.index, self.at_ms, envelope, Vec::new())?;
         finish(envelope, &mut tenant, changes, &receipt, events);
         self.tenants.insert(envelope.tenant, tenant);
         Ok(receipt)
@@ -199,6 +209,7 @@ impl State {
             index,
             at_ms,
             digest,
+            spare: Spare::default(),
         })
     }
 
@@ -221,28 +232,35 @@ impl State {
     }
 }
 
-/// Commits, remembers the answer, and hands the events on.
+/// Commits, remembers the answer, and hands the events on; gives back their room.
 fn finish(
     envelope: &Envelope,
     tenant: &mut Tenant,
     changes: Changes,
     receipt: &Receipt,
     events: &mut Vec<TenantEvent>,
-) {
+) -> Vec<Event> {
     let mut told = tenant.commit(changes);
     if let Some(key) = &envelope.key {
         tenant.remember(key, receipt, &mut told);
     }
-    events.extend(told.into_iter().map(|event| TenantEvent {
+    events.extend(told.drain(..).map(|event| TenantEvent {
         tenant: envelope.tenant,
         event,
     }));
+    told
 }
 
-/// What the command does, or why it is refused; the tenant is as it was.
-fn decide(tenant: &Tenant, index: u64, at_ms: Millis, envelope: &Envelope) -> Result<(Receipt, Changes), Rejection> {
+/// What the command does, or why it is refused; the tenant is as it was. `room`: for its events.
+fn decide(
+    tenant: &Tenant,
+    index: u64,
+    at_ms: Millis,
+    envelope: &Envelope,
+    room: Vec<Event>,
+) -> Result<(Receipt, Changes), Rejection> {
     let by = envelope.key.as_ref().map(|key| &key.principal);
-    let mut draft = Draft::new(tenant, index, at_ms, by);
+    let mut draft = Draft::new(tenant, index, at_ms, by, room);
     let d = &mut draft;
     let receipt = match &envelope.command {
         Command::PutTenant { name } => put::tenant(d, name),

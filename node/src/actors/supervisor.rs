@@ -609,7 +609,10 @@ impl Court {
     fn push(&mut self, TenantEvent { tenant, event }: &TenantEvent) {
         let (conversation, push) = match event {
             Event::Entry(entry) => (entry.conversation, WirePushKind::Entry(Arc::new(entry.clone()))),
-            Event::Conversation(view) => (view.conversation, WirePushKind::Conversation(Arc::new(view.clone()))),
+            Event::Conversation(view) => (
+                view.conversation,
+                WirePushKind::Conversation(Arc::new((**view).clone())),
+            ),
             Event::Read {
                 conversation,
                 reader,

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::agent::{Agent, AgentStream};
+use super::agent::Agent;
 use super::conversation::{Alarm, Conversation, Stage};
 use super::queue::Queue;
 use super::tenant::{CalendarRow, Kept, Rules, Tenant};
@@ -36,8 +36,8 @@ pub(crate) struct Draft<'a> {
 #[derive(Default)]
 pub(crate) struct Changes {
     pub at_ms: Millis,
-    pub conversations: BTreeMap<ConversationId, Option<Conversation>>,
-    pub agents: BTreeMap<AgentId, Option<Agent>>,
+    pub conversations: BTreeMap<ConversationId, Option<Arc<Conversation>>>,
+    pub agents: BTreeMap<AgentId, Option<Arc<Agent>>>,
     pub queues: BTreeMap<QueueId, Option<Arc<Queue>>>,
     /// Of the KPIs.
     pub quarter_over: bool,
@@ -53,10 +53,12 @@ pub(crate) struct Changes {
 }
 
 impl<'a> Draft<'a> {
-    pub fn new(base: &'a Tenant, index: u64, at_ms: Millis, by: Option<&'a Principal>) -> Self {
+    /// `room`: empty, for the events.
+    pub fn new(base: &'a Tenant, index: u64, at_ms: Millis, by: Option<&'a Principal>, room: Vec<Event>) -> Self {
         let changes = Changes {
             at_ms,
             arrivals: base.kept.arrivals,
+            events: room,
             ..Changes::default()
         };
         Self {
@@ -96,7 +98,7 @@ impl<'a> Draft<'a> {
 
     pub fn conversation(&self, id: ConversationId) -> Result<&Conversation, Rejection> {
         match self.changes.conversations.get(&id) {
-            Some(changed) => changed.as_ref(),
+            Some(changed) => changed.as_deref(),
             None => self.base.kept.conversations.get(&id).map(|row| &**row),
         }
         .ok_or(Rejection::UnknownConversation(id))
@@ -105,12 +107,15 @@ impl<'a> Draft<'a> {
     pub fn conversation_mut(&mut self, id: ConversationId) -> Result<&mut Conversation, Rejection> {
         let kept = &self.base.kept.conversations;
         let row = self.changes.conversations.entry(id);
-        let row = row.or_insert_with(|| kept.get(&id).map(|row| Conversation::clone(row)));
-        row.as_mut().ok_or(Rejection::UnknownConversation(id))
+        let row = row.or_insert_with(|| kept.get(&id).cloned());
+        // Copied the first time, when the tenant has it, too.
+        row.as_mut()
+            .map(Arc::make_mut)
+            .ok_or(Rejection::UnknownConversation(id))
     }
 
     pub fn put_conversation(&mut self, row: Conversation) {
-        self.changes.conversations.insert(row.id, Some(row));
+        self.changes.conversations.insert(row.id, Some(Arc::new(row)));
     }
 
     pub fn remove_conversation(&mut self, id: ConversationId) {
@@ -119,7 +124,7 @@ impl<'a> Draft<'a> {
 
     pub fn agent(&self, id: AgentId) -> Result<&Agent, Rejection> {
         match self.changes.agents.get(&id) {
-            Some(changed) => changed.as_ref(),
+            Some(changed) => changed.as_deref(),
             None => self.base.kept.agents.get(&id).map(|row| &**row),
         }
         .ok_or(Rejection::UnknownAgent(id))
@@ -127,16 +132,12 @@ impl<'a> Draft<'a> {
 
     pub fn agent_mut(&mut self, id: AgentId) -> Result<&mut Agent, Rejection> {
         let kept = &self.base.kept.agents;
-        let row = self
-            .changes
-            .agents
-            .entry(id)
-            .or_insert_with(|| kept.get(&id).map(|row| Agent::clone(row)));
-        row.as_mut().ok_or(Rejection::UnknownAgent(id))
+        let row = self.changes.agents.entry(id).or_insert_with(|| kept.get(&id).cloned());
+        row.as_mut().map(Arc::make_mut).ok_or(Rejection::UnknownAgent(id))
     }
 
     pub fn put_agent(&mut self, id: AgentId, row: Option<Agent>) {
-        self.changes.agents.insert(id, row);
+        self.changes.agents.insert(id, row.map(Arc::new));
     }
 
     pub fn queue(&self, id: QueueId) -> Result<Arc<Queue>, Rejection> {
@@ -371,7 +372,10 @@ impl<'a> Draft<'a> {
             let fits = row.fits();
             let before = self.base.kept.agents.get(&id);
             let lowered = before.is_some_and(|before| !Arc::ptr_eq(&before.settings, &row.settings));
-            row.over_capacity = !fits && (row.over_capacity || lowered);
+            let over_capacity = !fits && (row.over_capacity || lowered);
+            if over_capacity != row.over_capacity {
+                Arc::make_mut(row).over_capacity = over_capacity;
+            }
             if row.presence == Presence::Draining && row.load.is_empty() {
                 presence::set(&mut self, id, Presence::Away(presence::DRAINED.to_owned()))?;
             }
@@ -392,12 +396,7 @@ impl Tenant {
                 None
             }
         }) {
-            if !self.kept.streams.contains(&item.agent) {
-                self.kept.streams.put(item.agent, Arc::new(AgentStream::default()));
-            }
-            if let Some(stream) = self.kept.streams.get_mut(&item.agent) {
-                stream.push(item.clone());
-            }
+            self.kept.streams.change(item.agent, |stream| stream.push(item.clone()));
         }
         let mut pictures = Pictures::default();
         let quarter_hour = self.kept.report.timer();
@@ -406,6 +405,10 @@ impl Tenant {
         for (id, after) in changes.queues {
             self.commit_queue(id, after, &mut pictures);
         }
+        if let Some(routing) = changes.routing {
+            pictures.changed.push(Event::Routing(routing.clone()));
+            self.kept.routing = routing;
+        }
         for (id, after) in changes.conversations {
             self.commit_conversation(id, after, &mut events, &mut pictures);
         }
@@ -413,13 +416,9 @@ impl Tenant {
             self.commit_agent(id, after, &mut pictures);
         }
         self.kept.arrivals = changes.arrivals;
-        self.kept.name = changes.name.unwrap_or_else(|| self.kept.name.clone());
-        self.kept.skills = changes.skills.unwrap_or_else(|| self.kept.skills.clone());
-        self.kept.rules = changes.rules.unwrap_or_else(|| self.kept.rules.clone());
-        if let Some(routing) = changes.routing {
-            pictures.queues.push(Event::Routing(routing.clone()));
-            self.kept.routing = routing;
-        }
+        replace(&mut self.kept.name, changes.name);
+        replace(&mut self.kept.skills, changes.skills);
+        replace(&mut self.kept.rules, changes.rules);
         for (id, row) in changes.calendars {
             let before = self.kept.calendars.get(&id).and_then(|row| row.timer(id));
             let after = row.as_ref().and_then(|row| row.timer(id));
@@ -429,7 +428,7 @@ impl Tenant {
                 None => _ = self.kept.calendars.remove(&id),
             }
         }
-        self.kept.policies = changes.policies.unwrap_or_else(|| self.kept.policies.clone());
+        replace(&mut self.kept.policies, changes.policies);
         if let Some(keys) = changes.forget {
             self.forget_windows(&keys, &mut pictures);
         }
@@ -444,7 +443,7 @@ impl Tenant {
             Some(row) => {
                 let view = row.view(id);
                 if before.as_ref().is_none_or(|before| before.view(id) != view) {
-                    pictures.queues.push(Event::Queue(view));
+                    pictures.changed.push(Event::Queue(view));
                 }
                 let rates = before.map_or(
                     QueueRates {
@@ -454,7 +453,7 @@ impl Tenant {
                     |before| before.rates,
                 );
                 if rates != row.rates {
-                    pictures.queues.push(Event::Rates(row.rates));
+                    pictures.changed.push(Event::Rates(row.rates));
                 }
                 self.kept.queues.insert(id, row);
             }
@@ -469,47 +468,55 @@ impl Tenant {
     fn commit_conversation(
         &mut self,
         id: ConversationId,
-        after: Option<Conversation>,
+        after: Option<Arc<Conversation>>,
         events: &mut Vec<Event>,
         pictures: &mut Pictures,
     ) {
-        let before = self.kept.conversations.get(&id).cloned();
-        self.index.conversation(before.as_deref(), after.as_ref());
-        let timers = |row: Option<&Conversation>| row.map(|row| row.timers().collect::<Vec<_>>()).unwrap_or_default();
-        pictures.timers(&timers(before.as_deref()), &timers(after.as_ref()));
-        let demand = after.as_ref().and_then(Conversation::demand);
-        let was = before.as_ref().and_then(|row| row.demand());
-        match demand {
-            Some(demand) if was.as_ref() != Some(&demand) => pictures.demands.push(Event::Demand(demand)),
-            None if was.is_some() => pictures.demands.push(Event::DemandEnded { conversation: id }),
+        let before = match &after {
+            Some(row) => self.kept.conversations.put(id, row.clone()),
+            None => self.kept.conversations.remove(&id),
+        };
+        let (before, after) = (before.as_deref(), after.as_deref());
+        self.index.conversation(before, after);
+        if before.map(|row| (&row.alarms, row.epoch)) != after.map(|row| (&row.alarms, row.epoch)) {
+            let timers =
+                |row: Option<&Conversation>| row.map(|row| row.timers().collect::<Vec<_>>()).unwrap_or_default();
+            pictures.timers(&timers(before), &timers(after));
+        }
+        let was = before.and_then(Conversation::demand);
+        match after.and_then(Conversation::demand) {
+            Some(demand) if was.as_ref() != Some(&demand) => pictures.changed.push(Event::Demand(demand)),
+            None if was.is_some() => pictures.changed.push(Event::DemandEnded { conversation: id }),
             _ => {}
         }
-        let Some(row) = after else {
-            self.kept.conversations.remove(&id);
-            return;
-        };
-        if before.as_ref().is_none_or(|before| row.shows_change(before)) {
-            events.push(Event::Conversation(row.view()));
+        if let Some(row) = after
+            && before.is_none_or(|before| row.shows_change(before))
+        {
+            events.push(Event::Conversation(Box::new(row.view())));
         }
-        self.kept.conversations.put(id, Arc::new(row));
     }
 
-    fn commit_agent(&mut self, id: AgentId, after: Option<Agent>, pictures: &mut Pictures) {
-        let before = self.kept.agents.get(&id).cloned();
-        self.index.agent(id, before.as_deref(), after.as_ref());
-        let timer = |row: Option<&Agent>| row.and_then(|row| presence::lease_timer(id, row));
-        pictures.timers(timer(before.as_deref()).as_slice(), timer(after.as_ref()).as_slice());
-        let Some(row) = after else {
-            self.kept.streams.remove(&id);
-            if self.kept.agents.remove(&id).is_some() {
-                pictures.ended.push(Event::SupplyEnded { agent: id });
-            }
-            return;
+    fn commit_agent(&mut self, id: AgentId, after: Option<Arc<Agent>>, pictures: &mut Pictures) {
+        let before = match &after {
+            Some(row) => self.kept.agents.put(id, row.clone()),
+            None => self.kept.agents.remove(&id),
         };
-        if before.as_ref().is_none_or(|before| row.supply_changed(before)) {
-            pictures.supplies.push(Event::Supply(row.supply(id)));
+        self.index.agent(id, before.as_deref(), after.as_deref());
+        let timer = |row: Option<&Agent>| row.and_then(|row| presence::lease_timer(id, row));
+        pictures.timers(timer(before.as_deref()).as_slice(), timer(after.as_deref()).as_slice());
+        match after {
+            Some(row) => {
+                if before.is_none_or(|before| row.supply_changed(&before)) {
+                    pictures.changed.push(Event::Supply(row.supply(id)));
+                }
+            }
+            None => {
+                self.kept.streams.remove(&id);
+                if before.is_some() {
+                    pictures.ended.push(Event::SupplyEnded { agent: id });
+                }
+            }
         }
-        self.kept.agents.put(id, Arc::new(row));
     }
 
     fn forget_windows(&mut self, keys: &[super::window::WindowKey], pictures: &mut Pictures) {
@@ -526,6 +533,12 @@ impl Tenant {
     }
 }
 
+fn replace<T>(row: &mut T, by: Option<T>) {
+    if let Some(by) = by {
+        *row = by;
+    }
+}
+
 fn merged<K: Ord + Copy, V: Clone>(kept: &BTreeMap<K, V>, changed: &BTreeMap<K, Option<V>>) -> Vec<(K, V)> {
     let unchanged = kept.iter().filter(|(id, _)| !changed.contains_key(id));
     let unchanged = unchanged.map(|(id, row)| (*id, row.clone()));
@@ -538,9 +551,8 @@ fn merged<K: Ord + Copy, V: Clone>(kept: &BTreeMap<K, V>, changed: &BTreeMap<K, 
 /// The queue manager's part of a command's events, in the order that suits it.
 #[derive(Default)]
 struct Pictures {
-    queues: Vec<Event>,
-    demands: Vec<Event>,
-    supplies: Vec<Event>,
+    /// Of queues and the whole tenant, then of conversations, then of agents: as they are committed.
+    changed: Vec<Event>,
     ended: Vec<Event>,
     timers: Vec<Event>,
 }
@@ -560,8 +572,8 @@ impl Pictures {
     }
 
     fn append_to(self, events: &mut Vec<Event>) {
-        for part in [self.queues, self.demands, self.supplies, self.ended, self.timers] {
-            events.extend(part);
+        for mut part in [self.changed, self.ended, self.timers] {
+            events.append(&mut part);
         }
     }
 }

@@ -385,7 +385,7 @@ pub(crate) fn reopen(d: &mut Draft<'_>, id: ConversationId, by: &Author) -> Resu
 /// The window to reopen is over: it leaves the state.
 pub(crate) fn archive(d: &mut Draft<'_>, id: ConversationId) -> Result<Receipt, Rejection> {
     timers::must_ring(d, id, None, Alarm::Archive)?;
-    let view = d.conversation(id)?.view();
+    let view = Box::new(d.conversation(id)?.view());
     d.tell(Event::Archived { conversation: id, view });
     d.remove_conversation(id);
     Ok(d.receipt_for(id))

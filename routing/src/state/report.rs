@@ -98,7 +98,7 @@ pub(crate) fn fold(kept: &mut Kept, changes: &mut Changes, events: &mut Vec<Even
     let moved: Vec<ConversationId> = changes
         .conversations
         .iter()
-        .filter(|(id, after)| moves(conversations.get(id).map(|row| &**row), after.as_ref()))
+        .filter(|(id, after)| moves(conversations.get(id).map(|row| &**row), after.as_deref()))
         .map(|(id, _)| *id)
         .collect();
     let told = events.iter().any(tally::counts);
@@ -120,21 +120,21 @@ pub(crate) fn fold(kept: &mut Kept, changes: &mut Changes, events: &mut Vec<Even
     for id in &moved {
         for row in [
             conversations.get(id).map(|row| &**row),
-            after.get(id).and_then(Option::as_ref),
+            after.get(id).and_then(Option::as_deref),
         ] {
             working(row).into_iter().for_each(|agent| fold.meet(agent));
         }
     }
     for id in moved {
         let before = conversations.get(&id).map(|row| &**row);
-        let row = after.get_mut(&id).and_then(Option::as_mut);
+        let row = after.get_mut(&id).and_then(Option::as_mut).map(Arc::make_mut);
         fold.visit(before, row.as_deref());
         fold.leg(before, row);
-        fold.hold(before, after.get(&id).and_then(Option::as_ref));
+        fold.hold(before, after.get(&id).and_then(Option::as_deref));
     }
     for event in events.iter() {
         let row = |id: &ConversationId| match after.get(id) {
-            Some(row) => row.as_ref(),
+            Some(row) => row.as_deref(),
             None => conversations.get(id).map(|row| &**row),
         };
         fold.tally(event, row);
@@ -180,13 +180,7 @@ pub(crate) fn working(row: Option<&Conversation>) -> Vec<AgentId> {
 impl Fold<'_> {
     /// Adds to a row, which is made when it is not there.
     fn book(&mut self, quarter_ms: Millis, subject: Subject, add: impl FnOnce(&mut Figures)) {
-        let key = RowKey { quarter_ms, subject };
-        if !self.report.rows.contains(&key) {
-            self.report.rows.put(key.clone(), Arc::default());
-        }
-        if let Some(row) = self.report.rows.get_mut(&key) {
-            add(row);
-        }
+        self.report.rows.change(RowKey { quarter_ms, subject }, add);
     }
 
     /// In the current quarter hour: of the queue of a conversation, and of an agent.
@@ -221,7 +215,7 @@ impl Fold<'_> {
     /// As the command leaves it.
     fn agent(&self, id: AgentId) -> Option<&Agent> {
         match self.changes.agents.get(&id) {
-            Some(changed) => changed.as_ref(),
+            Some(changed) => changed.as_deref(),
             None => self.agents.get(&id).map(|row| &**row),
         }
     }
@@ -230,8 +224,9 @@ impl Fold<'_> {
     fn agent_mut(&mut self, id: AgentId) -> Option<&mut Agent> {
         let agents = self.agents;
         let row = self.changes.agents.entry(id);
-        row.or_insert_with(|| agents.get(&id).map(|row| Agent::clone(row)))
+        row.or_insert_with(|| agents.get(&id).cloned())
             .as_mut()
+            .map(Arc::make_mut)
     }
 
     /// The service-level target.

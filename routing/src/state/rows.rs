@@ -60,6 +60,19 @@ impl<K: Ord + Clone, V> Rows<K, V> {
         Some(Arc::make_mut(&mut Arc::make_mut(chunk)[at].1))
     }
 
+    /// Changes a row, which is made when it is not there.
+    pub fn change(&mut self, key: K, change: impl FnOnce(&mut V))
+    where
+        V: Clone + Default,
+    {
+        if let Some(row) = self.get_mut(&key) {
+            return change(row);
+        }
+        let mut row = V::default();
+        change(&mut row);
+        self.put(key, Arc::new(row));
+    }
+
     /// Inserts or replaces; gives the row that was there.
     pub fn put(&mut self, key: K, row: Arc<V>) -> Option<Arc<V>> {
         let bound = match self.chunks.range(..=&key).next_back() {

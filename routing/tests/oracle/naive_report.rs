@@ -67,7 +67,7 @@ impl NaiveReport {
                         (true, _) => None,
                         (false, before) => before.or(Some(at_ms)),
                     };
-                    known.view = Some(view.clone());
+                    known.view = Some((**view).clone());
                     touched.insert(view.conversation);
                 }
                 _ => {}

@@ -302,7 +302,7 @@ impl Inner {
             }
             Event::Conversation(view) => (
                 What::Conversation(view.conversation),
-                Push::Conversation(Arc::new(view)),
+                Push::Conversation(Arc::from(view)),
             ),
             Event::Read {
                 conversation,

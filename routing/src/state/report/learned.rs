@@ -81,6 +81,7 @@ impl Fold<'_> {
     pub(super) fn recent(&mut self, queue: QueueId) {
         let quarter_ms = quarter_hour_of(self.at_ms);
         let (mut offered, mut within) = (0u64, 0u64);
+        let first = Arc::new(Channel(String::new()));
         for quarter_ms in [Some(quarter_ms), quarter_ms.checked_sub(QUARTER_HOUR_MS)]
             .into_iter()
             .flatten()
@@ -91,7 +92,7 @@ impl Fold<'_> {
                 quarter_ms,
                 subject: Subject::Queue {
                     queue: Some(queue),
-                    channel: Arc::new(Channel(String::new())),
+                    channel: first.clone(),
                 },
             };
             let rows = self.report.rows.iter_from(from);

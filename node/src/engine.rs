@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cluster::codec;
 use cluster::error::{ProposeError, ReadError};
+use cluster::limits::COMMAND_MAX_BYTES;
 use cluster::shards::{Lane, Service, Shards};
 use cluster::state_machine::ShardId;
 use cluster::transport::NodeId;
@@ -33,6 +34,32 @@ mod why;
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// How long one try may take; a command with a key is then tried again, elsewhere if leadership moved.
 const TRY_DEADLINE: Duration = Duration::from_secs(3);
+
+/// A command as the log has it, if it is not too large for one.
+pub(crate) fn encoded(tenant: TenantId, key: Option<IdempotencyKey>, command: Command) -> Result<Bytes, EngineError> {
+    let what = match &command {
+        Command::ActivatePolicy { .. } => "the policy, in bytes as one command of the log,",
+        _ => "the command, in bytes,",
+    };
+    let bytes = codec::encode(&Envelope {
+        schema: COMMAND_SCHEMA,
+        tenant,
+        key,
+        command,
+    });
+    if bytes.len() > COMMAND_MAX_BYTES {
+        return Err(too_large(what, &bytes));
+    }
+    Ok(bytes)
+}
+
+fn too_large(what: &str, bytes: &Bytes) -> EngineError {
+    EngineError::Rejected(Rejection::TooLarge {
+        what: what.to_owned(),
+        is: bytes.len() as u64,
+        max: COMMAND_MAX_BYTES as u64,
+    })
+}
 
 /// The engine of one node. A cheap clone.
 #[derive(Clone)]
@@ -70,12 +97,7 @@ impl Engine {
     ) -> Result<Receipt, EngineError> {
         let shard = self.shard_of(tenant).await?;
         let repeatable = key.is_some();
-        let bytes = codec::encode(&Envelope {
-            schema: COMMAND_SCHEMA,
-            tenant,
-            key,
-            command,
-        });
+        let bytes = encoded(tenant, key, command)?;
         let reply = self.propose(shard, tenant.0 as u64, bytes, repeatable).await?;
         let result: Result<Receipt, Rejection> = codec::decode(&reply, cluster::limits::FRAME_MAX_BYTES)
             .map_err(|e| EngineError::Internal(e.to_string()))?;
@@ -102,13 +124,7 @@ impl Engine {
                 Err(ProposeError::Overloaded { retry_after_ms }) => {
                     return Err(EngineError::Overloaded { retry_after_ms });
                 }
-                Err(ProposeError::TooLarge) => {
-                    return Err(EngineError::Rejected(Rejection::TooLarge {
-                        what: "the command".into(),
-                        is: bytes.len() as u64,
-                        max: cluster::limits::COMMAND_MAX_BYTES as u64,
-                    }));
-                }
+                Err(ProposeError::TooLarge) => return Err(too_large("the command, in bytes,", &bytes)),
                 Err(ProposeError::Stopped) => return Err(EngineError::Stopping),
             };
             if until.saturating_duration_since(Instant::now()) <= RETRY_PAUSE {

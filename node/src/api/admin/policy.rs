@@ -21,6 +21,7 @@ use crate::api::model::settings::PolicyBody;
 use crate::api::problem::{FieldProblem, Problem};
 use crate::api::{ApiState, Reply};
 use crate::calendars::prepare;
+use crate::engine::encoded;
 use crate::error::EngineError;
 use crate::limits::POLICY_MAX_BYTES;
 use crate::policy_diff::{Change, changes, with_names};
@@ -162,7 +163,7 @@ async fn policy(state: &ApiState, tenant: TenantId, version: Option<u64>) -> Res
     }
 }
 
-async fn setting(state: &ApiState, tenant: TenantId) -> Result<(Policy, Agents), Problem> {
+pub(super) async fn setting(state: &ApiState, tenant: TenantId) -> Result<(Policy, Agents), Problem> {
     match state.ask(tenant, Query::Setting).await? {
         Answer::Setting { policy, agents } => {
             let agents = agents.into_iter().map(|(id, agent)| (id, AgentSettings::clone(&agent)));
@@ -197,7 +198,7 @@ pub fn difference(before: &Policy, after: &Policy) -> Vec<Change> {
     changes(&with_names(&tree(before), &alone), &with_names(&tree(after), &alone))
 }
 
-fn shown(findings: &[Finding]) -> Vec<Shown> {
+pub(super) fn shown(findings: &[Finding]) -> Vec<Shown> {
     findings.iter().map(Finding::shown).collect()
 }
 
@@ -251,8 +252,8 @@ pub async fn get(State(state): State<ApiState>, _: Administrator, At(tenant): At
 }
 
 /// Replaces the whole policy at one index of the log. What is out meanwhile (offers) ends under the version it was made with.
-/// Refused when the linter finds an error (`policy_refused`), when something that vanishes is in use, or when another version
-/// is in force than was expected (`stale_version`).
+/// Refused when the linter finds an error (`policy_refused`), when something that vanishes is in use, when another version
+/// is in force than was expected (`stale_version`), or when it is too large for one command of the log (`too_large`).
 #[utoipa::path(
     put, path = "/v1/admin/tenants/{tenant}/policy", tag = "policy", request_body = PolicyBody,
     params(("tenant" = String, Path, description = "`ten_…`"), Saving),
@@ -282,9 +283,20 @@ pub async fn put(
         return Err(problem);
     }
     let changes = difference(&before, &policy);
+    let made = prepare(&mut policy, Some(&before), now_ms());
+    let identity = admin.within(tenant);
+    let command = Command::ActivatePolicy {
+        policy: Box::new(policy),
+        expected,
+        by: identity.principal(),
+        note: saving.note,
+    };
     if saving.dry_run {
         if let Some(expected) = expected.filter(|expected| *expected != current) {
             return Err(EngineError::Rejected(Rejection::StaleVersion { expected, current }).into());
+        }
+        if made.is_ok() {
+            encoded(tenant, Some(identity.key(key.instance, key.number)), command)?;
         }
         return Ok(axum::Json(PolicySaved {
             version: current,
@@ -293,20 +305,13 @@ pub async fn put(
             findings: shown(&findings),
         }));
     }
-    prepare(&mut policy, Some(&before), now_ms()).map_err(|(calendar, error)| {
+    made.map_err(|(calendar, error)| {
         Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "policy_refused",
             format!("calendar `{calendar}`: {error}"),
         )
     })?;
-    let identity = admin.within(tenant);
-    let command = Command::ActivatePolicy {
-        policy: Box::new(policy),
-        expected,
-        by: identity.principal(),
-        note: saving.note,
-    };
     let axum::Json(_) = state.act(&identity, key, command).await?;
     let last = records(&state, tenant).await?.pop();
     Ok(axum::Json(PolicySaved {

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use routing::ids::QueueId;
 use serde_json::{Value, json};
 
 use super::rig::{API_KEY, OURS, QUEUE, Rig};
@@ -99,6 +100,42 @@ async fn a_policy_is_looked_at_saved_and_taken_back() {
         (Some(version + 2), &json!([])),
         "nothing differs"
     );
+}
+
+#[tokio::test]
+async fn a_policy_too_large_for_one_command_is_refused_and_can_be_saved_in_parts() {
+    let rig = Rig::new().await;
+    let whole = rig.admin("GET", &path(""), None).await.ok()["policy"].take();
+    let mut policy = whole.clone();
+    let ids: Vec<String> = (0x21..0x26).map(|n| QueueId(n).to_string()).collect();
+    for id in &ids {
+        let mut queue = whole["queues"][&QUEUE.to_string()].clone();
+        queue["name"] = json!(format!("large-{id}"));
+        queue["at_cap"] = json!({ "offline": { "text": "x".repeat(30 << 10) } });
+        policy["queues"][id] = queue;
+    }
+    let before = rig.node.rows_hash();
+    for query in ["", "?dry_run=true"] {
+        let got = rig.admin("PUT", &path(query), Some(policy.clone())).await;
+        assert_eq!(got.problem(), (413, "too_large"), "{query}");
+        let detail = got.json["detail"].as_str().unwrap();
+        assert!(
+            detail.starts_with("the policy, in bytes as one command of the log, is 15"),
+            "{detail}"
+        );
+        assert!(detail.ends_with("at most 131072"), "{detail}");
+    }
+    assert!(before == rig.node.rows_hash());
+    for id in &ids {
+        let one = format!("/v1/admin/tenants/{OURS}/queues/{id}");
+        rig.admin("PUT", &one, Some(policy["queues"][id].clone())).await.ok();
+    }
+    assert_eq!(rig.admin("GET", &path(""), None).await.ok()["policy"], policy);
+
+    policy["skills"]["s"] = json!("x".repeat(2 << 20));
+    let got = rig.admin("PUT", &path(""), Some(policy)).await;
+    assert_eq!(got.problem(), (413, "body_too_large"));
+    assert!(got.json["detail"].as_str().unwrap().contains("2097152"), "{got:?}");
 }
 
 #[tokio::test]

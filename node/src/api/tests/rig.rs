@@ -26,7 +26,7 @@ use crate::api::{ApiState, admin_router, public_router};
 use crate::auth::{AdminKeys, AuthError, Grant, Role, SigningKey, Verified, Verifier, issue_token, unix_now_s};
 use crate::config::{AdminKey, AuthSettings};
 use crate::directory::{DirectoryState, KeyAlgorithm, TenantKey, TenantPlace};
-use crate::engine::answer;
+use crate::engine::{answer, encoded};
 use crate::error::EngineError;
 use crate::query::{AgentRecord, AgentStream, Answer, ConversationFilter, Query, QueueRecord, WaitingPlace, Why};
 
@@ -88,6 +88,7 @@ impl OneNode {
         if let Some(error) = self.fails_with.lock().clone() {
             return Err(error);
         }
+        encoded(tenant, key.clone(), command.clone())?;
         let (state, entries) = &mut *self.state.lock();
         let envelope = Envelope {
             schema: routing::command::COMMAND_SCHEMA,

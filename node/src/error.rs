@@ -52,7 +52,8 @@ impl EngineError {
                 Rejection::UnknownTenant
                 | Rejection::UnknownConversation(_)
                 | Rejection::UnknownAgent(_)
-                | Rejection::UnknownQueue(_) => 404,
+                | Rejection::UnknownQueue(_)
+                | Rejection::UnknownCalendar(_) => 404,
                 Rejection::UnknownSkill(_) | Rejection::Invalid { .. } | Rejection::UnsupportedVersion(_) => 422,
                 Rejection::NotPermitted { .. } => 403,
                 Rejection::TooLarge { .. } => 413,

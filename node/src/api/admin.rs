@@ -13,9 +13,11 @@ use super::input::Given;
 use super::problem::Problem;
 
 pub mod agents;
+pub mod calendars;
 pub mod cluster;
 pub mod conversations;
 pub mod keys;
+pub mod part;
 pub mod policy;
 pub mod queues;
 pub mod reports;
@@ -34,6 +36,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .merge(skills::routes())
         .merge(agents::routes())
         .merge(rules::routes())
+        .merge(calendars::routes())
         .merge(policy::routes())
         .merge(conversations::routes())
         .merge(trace::routes())

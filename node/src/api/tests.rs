@@ -6,5 +6,6 @@ mod bad_input;
 mod company;
 mod document;
 mod life;
+mod parts;
 mod policy;
 mod rig;

@@ -8,8 +8,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::part::{self, Part, PartSaved, PartSaving};
 use crate::api::caller::{Administrator, RequestKey};
-use crate::api::input::{At, Given};
+use crate::api::input::{Asked, At, Given};
 use crate::api::model::conversation::ReceiptBody;
 use crate::api::model::settings::QueueBody;
 use crate::api::problem::Problem;
@@ -90,24 +91,25 @@ pub async fn get(
     Ok(axum::Json(record.into()))
 }
 
-/// Makes or replaces a queue. What is left out has its default.
+/// Makes or replaces a queue. What is left out has its default. Refused when the linter finds an error in it (`policy_refused`).
 #[utoipa::path(
     put, path = "/v1/admin/tenants/{tenant}/queues/{queue}", tag = "settings", request_body = QueueBody,
-    params(("tenant" = String, Path, description = "`ten_…`"), ("queue" = String, Path, description = "`que_…`")),
-    responses((status = 200, body = ReceiptBody))
+    params(
+        ("tenant" = String, Path, description = "`ten_…`"), ("queue" = String, Path, description = "`que_…`"), PartSaving
+    ),
+    responses((status = 200, body = PartSaved))
 )]
 pub async fn put(
     State(state): State<ApiState>,
     admin: Administrator,
     At((tenant, queue)): At<(TenantId, QueueId)>,
+    Asked(saving): Asked<PartSaving>,
     key: RequestKey,
     Given(settings): Given<QueueBody>,
-) -> Reply<ReceiptBody> {
+) -> Reply<PartSaved> {
     super::named(&settings.name)?;
-    let settings = settings.into();
-    state
-        .act(&admin.within(tenant), key, Command::PutQueue { queue, settings })
-        .await
+    let part = Part::Queue(queue, Box::new(settings.into()));
+    part::save(&state, &admin.within(tenant), key, saving, part).await
 }
 
 /// Removes a queue that nothing waits in and nobody serves.

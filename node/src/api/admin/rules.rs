@@ -2,15 +2,14 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use routing::command::Command;
 use routing::ids::TenantId;
 use routing::settings::Rule;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::part::{self, Part, PartSaved, PartSaving};
 use crate::api::caller::{Administrator, RequestKey};
 use crate::api::input::{At, Given};
-use crate::api::model::conversation::ReceiptBody;
 use crate::api::model::settings::{RuleBody, RulesBody};
 use crate::api::problem::{FieldProblem, Problem};
 use crate::api::{ApiState, Reply};
@@ -38,11 +37,12 @@ pub async fn get(State(state): State<ApiState>, _: Administrator, At(tenant): At
     }
 }
 
-/// Replaces all rules. Every expression is checked first; all that are wrong are named.
+/// Replaces all rules. Every expression is checked first; all that are wrong are named (`bad_rule`). What the linter says of them
+/// comes back: rules may be saved before the agents who satisfy them.
 #[utoipa::path(
     put, path = "/v1/admin/tenants/{tenant}/rules", tag = "settings", request_body = RulesBody,
     params(("tenant" = String, Path, description = "`ten_…`")),
-    responses((status = 200, body = ReceiptBody))
+    responses((status = 200, body = PartSaved))
 )]
 pub async fn put(
     State(state): State<ApiState>,
@@ -50,7 +50,7 @@ pub async fn put(
     At(tenant): At<TenantId>,
     key: RequestKey,
     Given(RulesBody { rules, fallback }): Given<RulesBody>,
-) -> Reply<ReceiptBody> {
+) -> Reply<PartSaved> {
     let rules: Vec<Rule> = rules.into_iter().map(Into::into).collect();
     let fallback = fallback.map(Into::into);
     let wrong = check_all(&rules, fallback.as_ref());
@@ -59,8 +59,8 @@ pub async fn put(
         problem.errors = wrong.iter().map(|(at, error)| field(*at, error)).collect();
         return Err(problem);
     }
-    let command = Command::PutRules { rules, fallback };
-    state.act(&admin.within(tenant), key, command).await
+    let part = Part::Rules(rules, fallback);
+    part::save(&state, &admin.within(tenant), key, PartSaving::default(), part).await
 }
 
 fn field(rule: Option<usize>, error: &RuleError) -> FieldProblem {

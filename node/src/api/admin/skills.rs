@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::part::{self, Part, PartSaved, PartSaving};
 use crate::api::caller::{Administrator, RequestKey};
 use crate::api::input::{At, Given};
 use crate::api::model::conversation::ReceiptBody;
@@ -82,7 +83,7 @@ pub async fn get(
 #[utoipa::path(
     put, path = "/v1/admin/tenants/{tenant}/skills/{skill}", tag = "settings", request_body = SkillBody,
     params(("tenant" = String, Path, description = "`ten_…`"), ("skill" = String, Path, description = "Its name")),
-    responses((status = 200, body = ReceiptBody))
+    responses((status = 200, body = PartSaved))
 )]
 pub async fn put(
     State(state): State<ApiState>,
@@ -90,10 +91,9 @@ pub async fn put(
     At((tenant, skill)): At<(TenantId, SkillName)>,
     key: RequestKey,
     Given(SkillBody { description }): Given<SkillBody>,
-) -> Reply<ReceiptBody> {
-    state
-        .act(&admin.within(tenant), key, Command::PutSkill { skill, description })
-        .await
+) -> Reply<PartSaved> {
+    let part = Part::Skill(skill, description);
+    part::save(&state, &admin.within(tenant), key, PartSaving::default(), part).await
 }
 
 /// Forgets a skill that nobody has or asks for.

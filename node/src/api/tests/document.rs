@@ -41,6 +41,7 @@ fn routed(router: &axum::Router) -> BTreeSet<String> {
 fn concrete(path: &str) -> String {
     path.replace("{conversation}", "conv_00000000000000000000000000000001")
         .replace("{tenant}", "ten_00000000000000000000000000000001")
+        .replace("{calendar}", "cal_00000000000000000000000000000001")
         .replace("{queue}", "que_00000000000000000000000000000001")
         .replace("{agent}", "agt_00000000000000000000000000000001")
         .replace("{node}", "1")

@@ -24,6 +24,7 @@ use crate::limits::REQUEST_MAX_BYTES;
 use crate::query::{Answer, Query};
 use crate::rules::Classifier;
 
+pub mod act;
 pub mod admin;
 pub mod caller;
 pub mod conversations;

@@ -1,19 +1,16 @@
 //! What is done with a conversation: closing, pausing, transfers, offers, wrap-up, and what supervisors change.
 
-use axum::extract::State;
 use routing::command::Command;
-use routing::ids::{AgentId, ConversationId, Epoch};
+use routing::ids::{AgentId, Epoch};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::caller::{Caller, RequestKey};
-use super::input::{At, Given};
+use super::act::Act;
 use super::model::conversation::{Change, ReceiptBody, Target};
-use super::problem::Problem;
 use super::{ApiState, Reply};
-use crate::access::{self, Action, Identity};
+use crate::access::Action;
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<ApiState> {
@@ -30,14 +27,6 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(decline))
         .routes(routes!(finish_wrap_up))
         .routes(routes!(extend_wrap_up))
-}
-
-/// The agent who acts under an epoch; the state checks both.
-pub(super) fn fenced(identity: &Identity, action: Action) -> Result<AgentId, Problem> {
-    access::permit(identity, action)?;
-    identity
-        .agent()
-        .ok_or_else(|| Problem::forbidden("this needs an agent"))
 }
 
 /// Nothing to say.
@@ -137,22 +126,15 @@ pub struct ExtendBody {
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn close(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(body): Given<CloseBody>,
-) -> Reply<ReceiptBody> {
-    let epoch = body.epoch.map(Epoch);
-    state.gate(&identity, Action::Close, conversation, epoch).await?;
+pub async fn close(Act(on, body): Act<CloseBody>) -> Reply<ReceiptBody> {
+    let by = on.author(Action::Close, body.epoch).await?;
     let command = Command::Close {
-        conversation,
-        by: identity.author(epoch)?,
+        conversation: on.conversation,
+        by,
         disposition: body.disposition,
         resolved: body.resolved,
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// Opens a closed conversation again, within its queue's window: it waits again, with its last agent preferred.
@@ -161,20 +143,13 @@ pub async fn close(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn reopen(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(body): Given<ActBody>,
-) -> Reply<ReceiptBody> {
-    let epoch = body.epoch.map(Epoch);
-    state.gate(&identity, Action::Reopen, conversation, epoch).await?;
+pub async fn reopen(Act(on, body): Act<ActBody>) -> Reply<ReceiptBody> {
+    let by = on.author(Action::Reopen, body.epoch).await?;
     let command = Command::Reopen {
-        conversation,
-        by: identity.author(epoch)?,
+        conversation: on.conversation,
+        by,
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// Pauses it: the agent keeps it, and has room for another.
@@ -183,20 +158,14 @@ pub async fn reopen(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn pause(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(EpochBody { epoch }): Given<EpochBody>,
-) -> Reply<ReceiptBody> {
-    let agent = fenced(&identity, Action::Pause)?;
+pub async fn pause(Act(on, EpochBody { epoch }): Act<EpochBody>) -> Reply<ReceiptBody> {
+    let agent = on.agent(Action::Pause)?;
     let command = Command::Pause {
-        conversation,
+        conversation: on.conversation,
         agent,
         epoch: Epoch(epoch),
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// Resumes a paused conversation with its owner; without room it waits for them first.
@@ -205,20 +174,13 @@ pub async fn pause(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn resume(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(body): Given<ActBody>,
-) -> Reply<ReceiptBody> {
-    let epoch = body.epoch.map(Epoch);
-    state.gate(&identity, Action::Resume, conversation, epoch).await?;
+pub async fn resume(Act(on, body): Act<ActBody>) -> Reply<ReceiptBody> {
+    let by = on.author(Action::Resume, body.epoch).await?;
     let command = Command::Resume {
-        conversation,
-        by: identity.author(epoch)?,
+        conversation: on.conversation,
+        by,
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// Hands it to an agent or a queue; its age is kept (R31).
@@ -227,21 +189,15 @@ pub async fn resume(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn transfer(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(body): Given<TransferBody>,
-) -> Reply<ReceiptBody> {
-    let agent = fenced(&identity, Action::Transfer)?;
+pub async fn transfer(Act(on, body): Act<TransferBody>) -> Reply<ReceiptBody> {
+    let agent = on.agent(Action::Transfer)?;
     let command = Command::Transfer {
-        conversation,
+        conversation: on.conversation,
         by: agent,
         epoch: Epoch(body.epoch),
         target: body.to.into(),
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// Changes its priority or queue at once, or puts it in front (R16). For supervisors.
@@ -250,20 +206,14 @@ pub async fn transfer(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn change(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(ChangeBody { change }): Given<ChangeBody>,
-) -> Reply<ReceiptBody> {
-    state.permitted(&identity, Action::Override, conversation).await?;
+pub async fn change(Act(on, ChangeBody { change }): Act<ChangeBody>) -> Reply<ReceiptBody> {
+    on.permitted(Action::Override).await?;
     let command = Command::OverrideConversation {
-        conversation,
-        by: identity.principal(),
+        conversation: on.conversation,
+        by: on.identity.principal(),
         change: change.into(),
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// Takes a waiting conversation (R10). For agents who may.
@@ -272,17 +222,14 @@ pub async fn change(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn pull(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(Nothing {}): Given<Nothing>,
-) -> Reply<ReceiptBody> {
-    state.permitted(&identity, Action::Pull, conversation).await?;
-    let agent = fenced(&identity, Action::Pull)?;
-    let command = Command::Pull { conversation, agent };
-    state.act(&identity, key, command).await
+pub async fn pull(Act(on, Nothing {}): Act<Nothing>) -> Reply<ReceiptBody> {
+    on.permitted(Action::Pull).await?;
+    let agent = on.agent(Action::Pull)?;
+    let command = Command::Pull {
+        conversation: on.conversation,
+        agent,
+    };
+    on.submit(command).await
 }
 
 /// Gives it to an agent by hand (R10). For supervisors.
@@ -291,20 +238,14 @@ pub async fn pull(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn assign(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(AssignBody { agent }): Given<AssignBody>,
-) -> Reply<ReceiptBody> {
-    state.permitted(&identity, Action::AssignByHand, conversation).await?;
+pub async fn assign(Act(on, AssignBody { agent }): Act<AssignBody>) -> Reply<ReceiptBody> {
+    on.permitted(Action::AssignByHand).await?;
     let command = Command::AssignByHand {
-        conversation,
+        conversation: on.conversation,
         agent,
-        by: identity.principal(),
+        by: on.identity.principal(),
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// Takes an offer (R24).
@@ -313,20 +254,14 @@ pub async fn assign(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn accept(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(EpochBody { epoch }): Given<EpochBody>,
-) -> Reply<ReceiptBody> {
-    let agent = fenced(&identity, Action::AcceptOffer)?;
+pub async fn accept(Act(on, EpochBody { epoch }): Act<EpochBody>) -> Reply<ReceiptBody> {
+    let agent = on.agent(Action::AcceptOffer)?;
     let command = Command::AcceptOffer {
-        conversation,
+        conversation: on.conversation,
         agent,
         epoch: Epoch(epoch),
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// Turns an offer down (R24).
@@ -335,21 +270,15 @@ pub async fn accept(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn decline(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(DeclineBody { epoch, reason }): Given<DeclineBody>,
-) -> Reply<ReceiptBody> {
-    let agent = fenced(&identity, Action::DeclineOffer)?;
+pub async fn decline(Act(on, DeclineBody { epoch, reason }): Act<DeclineBody>) -> Reply<ReceiptBody> {
+    let agent = on.agent(Action::DeclineOffer)?;
     let command = Command::DeclineOffer {
-        conversation,
+        conversation: on.conversation,
         agent,
         epoch: Epoch(epoch),
         reason,
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// Ends wrap-up by hand (R28).
@@ -358,21 +287,15 @@ pub async fn decline(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn finish_wrap_up(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(FinishBody { epoch, disposition }): Given<FinishBody>,
-) -> Reply<ReceiptBody> {
-    let agent = fenced(&identity, Action::FinishWrapUp)?;
+pub async fn finish_wrap_up(Act(on, FinishBody { epoch, disposition }): Act<FinishBody>) -> Reply<ReceiptBody> {
+    let agent = on.agent(Action::FinishWrapUp)?;
     let command = Command::FinishWrapUp {
-        conversation,
+        conversation: on.conversation,
         agent,
         epoch: Epoch(epoch),
         disposition,
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// Makes wrap-up longer (R28).
@@ -381,19 +304,13 @@ pub async fn finish_wrap_up(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn extend_wrap_up(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(ExtendBody { epoch, by_ms }): Given<ExtendBody>,
-) -> Reply<ReceiptBody> {
-    let agent = fenced(&identity, Action::ExtendWrapUp)?;
+pub async fn extend_wrap_up(Act(on, ExtendBody { epoch, by_ms }): Act<ExtendBody>) -> Reply<ReceiptBody> {
+    let agent = on.agent(Action::ExtendWrapUp)?;
     let command = Command::ExtendWrapUp {
-        conversation,
+        conversation: on.conversation,
         agent,
         epoch: Epoch(epoch),
         by_ms,
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }

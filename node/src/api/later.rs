@@ -1,16 +1,13 @@
 //! Later (R33): put off until a time or an agent's return, called back; and what the customer says of it at the end.
 
-use axum::extract::State;
 use routing::command::Command;
-use routing::ids::{ConversationId, Epoch};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::caller::{Caller, RequestKey};
+use super::act::Act;
 use super::handling::Nothing;
-use super::input::{At, Given};
 use super::model::conversation::ReceiptBody;
 use super::model::entry::ScheduleBody;
 use super::{ApiState, Reply};
@@ -61,22 +58,15 @@ pub struct RatingBody {
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn schedule(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(body): Given<PutOffBody>,
-) -> Reply<ReceiptBody> {
-    let epoch = body.epoch.map(Epoch);
-    state.gate(&identity, Action::Schedule, conversation, epoch).await?;
-    access::permit_keep_age(&identity, body.schedule.keep_age)?;
+pub async fn schedule(Act(on, body): Act<PutOffBody>) -> Reply<ReceiptBody> {
+    let by = on.author(Action::Schedule, body.epoch).await?;
+    access::permit_keep_age(&on.identity, body.schedule.keep_age)?;
     let command = Command::Schedule {
-        conversation,
-        by: identity.author(epoch)?,
+        conversation: on.conversation,
+        by,
         schedule: body.schedule.into(),
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// What was put off waits now. For its customer, the agent who had it last or is waited for, and supervisors.
@@ -85,22 +75,14 @@ pub async fn schedule(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn cancel(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(Nothing {}): Given<Nothing>,
-) -> Reply<ReceiptBody> {
-    state
-        .gate(&identity, Action::CancelSchedule, conversation, None)
-        .await?;
+pub async fn cancel(Act(on, Nothing {}): Act<Nothing>) -> Reply<ReceiptBody> {
+    on.gate(Action::CancelSchedule, None).await?;
     let command = Command::CancelSchedule {
-        conversation,
+        conversation: on.conversation,
         // An agent who has no part in it any more: the state knows whether they had it last.
-        by: identity.speaker(None, None)?,
+        by: on.identity.speaker(None, None)?,
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// A waiting customer wants to be called back: keeps the place, and need not stay. For customers and supervisors.
@@ -109,22 +91,14 @@ pub async fn cancel(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn call_back(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(CallbackBody { contact }): Given<CallbackBody>,
-) -> Reply<ReceiptBody> {
-    state
-        .permitted(&identity, Action::RequestCallback, conversation)
-        .await?;
+pub async fn call_back(Act(on, CallbackBody { contact }): Act<CallbackBody>) -> Reply<ReceiptBody> {
+    on.permitted(Action::RequestCallback).await?;
     let command = Command::RequestCallback {
-        conversation,
-        by: identity.author(None)?,
+        conversation: on.conversation,
+        by: on.identity.author(None)?,
         contact,
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// The customer says how it was: once, after an agent has answered.
@@ -133,18 +107,12 @@ pub async fn call_back(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn rate(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(RatingBody { rating, comment }): Given<RatingBody>,
-) -> Reply<ReceiptBody> {
-    state.permitted(&identity, Action::Rate, conversation).await?;
+pub async fn rate(Act(on, RatingBody { rating, comment }): Act<RatingBody>) -> Reply<ReceiptBody> {
+    on.permitted(Action::Rate).await?;
     let command = Command::Rate {
-        conversation,
+        conversation: on.conversation,
         rating,
         comment,
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }

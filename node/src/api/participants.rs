@@ -2,17 +2,15 @@
 //!
 //! Agents act under the epoch of their assignment or under their own part in the conversation; the state checks both.
 
-use axum::extract::State;
 use routing::command::Command;
-use routing::ids::{AgentId, ConversationId, Epoch};
+use routing::ids::{AgentId, Epoch};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::caller::{Caller, RequestKey};
-use super::handling::{Nothing, fenced};
-use super::input::{At, Given};
+use super::act::{Act, Acting};
+use super::handling::Nothing;
 use super::model::conversation::{ReceiptBody, TextBody};
 use super::model::entry::ParticipantRole;
 use super::{ApiState, Reply};
@@ -88,22 +86,16 @@ pub struct WhisperBody {
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn invite(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(body): Given<InviteBody>,
-) -> Reply<ReceiptBody> {
-    let by = fenced(&identity, Action::Invite)?;
+pub async fn invite(Act(on, body): Act<InviteBody>) -> Reply<ReceiptBody> {
+    let by = on.agent(Action::Invite)?;
     let command = Command::Invite {
-        conversation,
+        conversation: on.conversation,
         by,
         epoch: Epoch(body.epoch),
         agent: body.agent,
         role: body.role.into(),
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// Takes an invitation.
@@ -112,20 +104,8 @@ pub async fn invite(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn accept(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(Nothing {}): Given<Nothing>,
-) -> Reply<ReceiptBody> {
-    let agent = fenced(&identity, Action::AnswerInvitation)?;
-    let command = Command::AnswerInvitation {
-        conversation,
-        agent,
-        accept: true,
-    };
-    state.act(&identity, key, command).await
+pub async fn accept(Act(on, Nothing {}): Act<Nothing>) -> Reply<ReceiptBody> {
+    answer(on, true).await
 }
 
 /// Turns an invitation down.
@@ -134,20 +114,18 @@ pub async fn accept(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn decline(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(Nothing {}): Given<Nothing>,
-) -> Reply<ReceiptBody> {
-    let agent = fenced(&identity, Action::AnswerInvitation)?;
+pub async fn decline(Act(on, Nothing {}): Act<Nothing>) -> Reply<ReceiptBody> {
+    answer(on, false).await
+}
+
+async fn answer(on: Acting, accept: bool) -> Reply<ReceiptBody> {
+    let agent = on.agent(Action::AnswerInvitation)?;
     let command = Command::AnswerInvitation {
-        conversation,
+        conversation: on.conversation,
         agent,
-        accept: false,
+        accept,
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// Comes in to monitor, whisper or barge, or changes from one to the other. For supervisors.
@@ -156,21 +134,15 @@ pub async fn decline(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn join(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(JoinBody { role }): Given<JoinBody>,
-) -> Reply<ReceiptBody> {
-    let agent = fenced(&identity, Action::JoinAs)?;
-    state.permitted(&identity, Action::JoinAs, conversation).await?;
+pub async fn join(Act(on, JoinBody { role }): Act<JoinBody>) -> Reply<ReceiptBody> {
+    let agent = on.agent(Action::JoinAs)?;
+    on.permitted(Action::JoinAs).await?;
     let command = Command::JoinAs {
-        conversation,
+        conversation: on.conversation,
         agent,
         role: role.into(),
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// A participant goes.
@@ -179,16 +151,13 @@ pub async fn join(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn leave(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(Nothing {}): Given<Nothing>,
-) -> Reply<ReceiptBody> {
-    let agent = fenced(&identity, Action::Leave)?;
-    let command = Command::LeaveConversation { conversation, agent };
-    state.act(&identity, key, command).await
+pub async fn leave(Act(on, Nothing {}): Act<Nothing>) -> Reply<ReceiptBody> {
+    let agent = on.agent(Action::Leave)?;
+    let command = Command::LeaveConversation {
+        conversation: on.conversation,
+        agent,
+    };
+    on.submit(command).await
 }
 
 /// Lets a consulted or conferring agent go, or takes an invitation back. For the owner.
@@ -197,21 +166,15 @@ pub async fn leave(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn remove(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(RemoveBody { epoch, agent }): Given<RemoveBody>,
-) -> Reply<ReceiptBody> {
-    let by = fenced(&identity, Action::RemoveParticipant)?;
+pub async fn remove(Act(on, RemoveBody { epoch, agent }): Act<RemoveBody>) -> Reply<ReceiptBody> {
+    let by = on.agent(Action::RemoveParticipant)?;
     let command = Command::RemoveParticipant {
-        conversation,
+        conversation: on.conversation,
         by,
         epoch: Epoch(epoch),
         agent,
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// Warm transfer: a consulted or conferring agent becomes the owner, under a new epoch. For the owner.
@@ -220,21 +183,15 @@ pub async fn remove(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn complete(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(CompleteBody { epoch, to }): Given<CompleteBody>,
-) -> Reply<ReceiptBody> {
-    let by = fenced(&identity, Action::CompleteTransfer)?;
+pub async fn complete(Act(on, CompleteBody { epoch, to }): Act<CompleteBody>) -> Reply<ReceiptBody> {
+    let by = on.agent(Action::CompleteTransfer)?;
     let command = Command::CompleteTransfer {
-        conversation,
+        conversation: on.conversation,
         by,
         epoch: Epoch(epoch),
         to,
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }
 
 /// Says something to the agents in the conversation; the customer never sees it. For all of them but who monitors.
@@ -243,18 +200,12 @@ pub async fn complete(
     params(("conversation" = String, Path, description = "`conv_…`")),
     responses((status = 200, body = ReceiptBody))
 )]
-pub async fn whisper(
-    State(state): State<ApiState>,
-    Caller(identity): Caller,
-    At(conversation): At<ConversationId>,
-    key: RequestKey,
-    Given(WhisperBody { body }): Given<WhisperBody>,
-) -> Reply<ReceiptBody> {
-    let agent = fenced(&identity, Action::Whisper)?;
+pub async fn whisper(Act(on, WhisperBody { body }): Act<WhisperBody>) -> Reply<ReceiptBody> {
+    let agent = on.agent(Action::Whisper)?;
     let command = Command::PostWhisper {
-        conversation,
+        conversation: on.conversation,
         agent,
         body: body.into(),
     };
-    state.act(&identity, key, command).await
+    on.submit(command).await
 }

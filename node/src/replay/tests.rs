@@ -196,7 +196,7 @@ fn opening_hours_are_those_of_the_period() {
     let mut trace = trace();
     let saved = made(&office, trace.until_ms).expect("hours");
     assert!(saved.hours.iter().all(|hours| hours.from_ms >= trace.until_ms));
-    trace.setting.policy = Box::new(with(saved));
+    *trace.setting.policy = with(saved);
     // A file says when it is open, not at which moments.
     let of_a_file = Calendar {
         settings: office,

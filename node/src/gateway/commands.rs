@@ -1,13 +1,16 @@
 //! From a client's frame to a command of the log: who may, as whom, under which epoch.
 
+mod deed;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use routing::command::{Author, Command, Value};
+use routing::command::{Command, Value};
 use routing::event::{ConversationView, Receipt};
 use routing::ids::{ConversationId, Epoch};
 use uuid::Uuid;
 
+use self::deed::{Deed, epoch_of};
 use super::backend::{Backend, Caller, Failure};
 use super::protocol::ClientFrame;
 use crate::access::{Action, Denied, Identity, Who, permit, permit_keep_age, permit_on};
@@ -117,15 +120,12 @@ fn of_agent(identity: &Identity, frame: ClientFrame) -> Result<Command, Failure>
             agent,
             presence: presence.into(),
         }),
-        _ => Err(Failure::new("invalid_frame", "this is no command")),
+        _ => Err(no_command()),
     }
 }
 
-/// The epoch under which they act, where they name none: that of the assignment as it is. Harmless for who does not own the
-/// conversation (the state compares the agent too) and right for the repeat of an act that ended their ownership.
-fn epoch_of(identity: &Identity, given: Option<Epoch>, view: &ConversationView) -> Option<Epoch> {
-    let owns = identity.agent().is_some() && view.agent == identity.agent();
-    given.or_else(|| (owns || matches!(identity.who, Who::Agent { .. })).then_some(view.epoch))
+fn no_command() -> Failure {
+    Failure::new("invalid_frame", "this is no command")
 }
 
 async fn on_conversation(
@@ -155,156 +155,14 @@ async fn on_conversation(
         }
         _ => Some(self::view(backend, identity, conversation, action).await?),
     };
-    let epoch = view.as_ref().map_or(given, |view| epoch_of(identity, given, view));
-    let agent = || {
-        identity
-            .agent()
-            .ok_or_else(|| Failure::new("forbidden", "this is for agents"))
+    let deed = Deed {
+        identity,
+        conversation,
+        given,
+        epoch: view.as_ref().map_or(given, |view| epoch_of(identity, given, view)),
+        view,
     };
-    let author = || -> Result<Author, Failure> { Ok(identity.author(epoch)?) };
-    let named = || epoch.ok_or_else(|| Failure::from(Denied::EpochMissing));
-    Ok(match frame {
-        ClientFrame::Message { body, .. } => Command::PostMessage {
-            conversation,
-            author: match identity.speaker(given, view.as_deref()) {
-                Ok(participant @ Author::Participant { .. }) => participant,
-                _ => author()?,
-            },
-            body: body.into(),
-        },
-        ClientFrame::Note { body, .. } => Command::PostNote {
-            conversation,
-            agent: agent()?,
-            body: body.into(),
-        },
-        ClientFrame::Read { seq, .. } => {
-            let reader = identity
-                .reader()
-                .ok_or_else(|| Failure::new("forbidden", "an API key reads nothing"))?;
-            Command::MarkRead {
-                conversation,
-                reader,
-                seq,
-            }
-        }
-        ClientFrame::Close {
-            disposition, resolved, ..
-        } => Command::Close {
-            conversation,
-            by: author()?,
-            disposition,
-            resolved,
-        },
-        ClientFrame::Reopen { .. } => Command::Reopen {
-            conversation,
-            by: author()?,
-        },
-        ClientFrame::Resume { .. } => Command::Resume {
-            conversation,
-            by: author()?,
-        },
-        ClientFrame::Pause { .. } => Command::Pause {
-            conversation,
-            agent: agent()?,
-            epoch: named()?,
-        },
-        ClientFrame::Transfer { to, .. } => Command::Transfer {
-            conversation,
-            by: agent()?,
-            epoch: named()?,
-            target: to.into(),
-        },
-        ClientFrame::Accept { epoch, .. } => Command::AcceptOffer {
-            conversation,
-            agent: agent()?,
-            epoch,
-        },
-        ClientFrame::Decline { epoch, reason, .. } => Command::DeclineOffer {
-            conversation,
-            agent: agent()?,
-            epoch,
-            reason,
-        },
-        ClientFrame::FinishWrapUp { epoch, disposition, .. } => Command::FinishWrapUp {
-            conversation,
-            agent: agent()?,
-            epoch,
-            disposition,
-        },
-        ClientFrame::ExtendWrapUp { epoch, by_ms, .. } => Command::ExtendWrapUp {
-            conversation,
-            agent: agent()?,
-            epoch,
-            by_ms,
-        },
-        ClientFrame::Pull { .. } => Command::Pull {
-            conversation,
-            agent: agent()?,
-        },
-        ClientFrame::Invite {
-            agent: invited, role, ..
-        } => Command::Invite {
-            conversation,
-            by: agent()?,
-            epoch: named()?,
-            agent: invited,
-            role,
-        },
-        ClientFrame::Remove { agent: removed, .. } => Command::RemoveParticipant {
-            conversation,
-            by: agent()?,
-            epoch: named()?,
-            agent: removed,
-        },
-        ClientFrame::CompleteTransfer { to, .. } => Command::CompleteTransfer {
-            conversation,
-            by: agent()?,
-            epoch: named()?,
-            to,
-        },
-        ClientFrame::AnswerInvitation { accept, .. } => Command::AnswerInvitation {
-            conversation,
-            agent: agent()?,
-            accept,
-        },
-        ClientFrame::Join { role, .. } => Command::JoinAs {
-            conversation,
-            agent: agent()?,
-            role,
-        },
-        ClientFrame::Leave { .. } => Command::LeaveConversation {
-            conversation,
-            agent: agent()?,
-        },
-        ClientFrame::Whisper { body, .. } => Command::PostWhisper {
-            conversation,
-            agent: agent()?,
-            body: body.into(),
-        },
-        ClientFrame::Schedule { schedule, .. } => {
-            permit_keep_age(identity, schedule.keep_age)?;
-            Command::Schedule {
-                conversation,
-                by: author()?,
-                schedule: schedule.into(),
-            }
-        }
-        ClientFrame::CancelSchedule { .. } => Command::CancelSchedule {
-            conversation,
-            by: identity.speaker(None, None)?,
-        },
-        ClientFrame::Callback { contact, .. } => Command::RequestCallback {
-            conversation,
-            by: author()?,
-            contact,
-        },
-        ClientFrame::Rate { rating, comment, .. } => Command::Rate {
-            conversation,
-            rating,
-            comment,
-        },
-        _ => return Err(Failure::new("invalid_frame", "this is no command")),
-    })
+    deed.command(frame)
 }
 
 /// What a frame does, and the epoch that it names.

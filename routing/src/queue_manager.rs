@@ -10,7 +10,9 @@
 //!   now ──► timers ──► decide ── Fire, Offer ────────┘
 //! ```
 
+mod agent;
 mod batch;
+mod best;
 mod bits;
 mod choice;
 mod cross;
@@ -22,6 +24,8 @@ mod index;
 mod lanes;
 mod order;
 mod pending;
+mod pool;
+mod profile;
 mod ranked;
 mod sharing;
 mod slab;

@@ -23,7 +23,8 @@ use std::sync::Arc;
 use pathfinding::kuhn_munkres::kuhn_munkres;
 use pathfinding::matrix::Matrix;
 
-use super::choice::{Best, Choice, Rank};
+use super::best::{Best, Rank};
+use super::choice::Choice;
 use super::index::{Index, SharedChannel};
 use crate::command::Explanation;
 use crate::ids::Millis;

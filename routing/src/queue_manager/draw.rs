@@ -7,7 +7,7 @@
 //!
 //! Cost: O(pools × log² agents) for each one drawn: agents of a profile have the same weight, so a pool's sum is its count.
 
-use super::choice::{Best, Rank};
+use super::best::{Best, Rank};
 use super::index::{Index, Queue};
 use super::ranked::Ranked;
 use super::waiting::{Class, Spec};

@@ -1,7 +1,7 @@
 //! R39: why, and why not. Counts go by profile, not by agent, so that every decision can afford its explanation.
 
+use super::agent::PresenceKind;
 use super::index::{Fails, Index};
-use super::supply::PresenceKind;
 use super::timers::Timers;
 use super::waiting::{Class, Spec};
 use super::{AgentWhyNot, Failed, NextStep, WhyNot};

@@ -1,8 +1,9 @@
 //! What the metrics tell of queues: one pass over all agents and all that waits.
 
+use super::agent::{Agent, PresenceKind};
 use super::bits::BitSet;
 use super::index::Index;
-use super::supply::{Agent, PresenceKind, Profile};
+use super::profile::Profile;
 use super::{AgentFigures, QueueFigures};
 use crate::limits::PRIORITY_MAX;
 

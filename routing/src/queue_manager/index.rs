@@ -18,14 +18,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::agent::Agent;
 use super::bits::BitSet;
 use super::choice::Choice;
 use super::hashing::IdMap;
 use super::lanes::Lanes;
 use super::order::{self, OrderKey, Standing};
+use super::pool::Pool;
+use super::profile::{Profile, ProfileKey};
 use super::sharing;
 use super::slab::{NONE, Slab};
-use super::supply::{Agent, Pool, Profile, ProfileKey};
 use super::waiting::{Class, ClassKey, KeptEstimates, Spec, SpecKey, Waiting};
 use crate::ids::{AgentId, ConversationId, Millis, QueueId};
 use crate::limits::OFFERS_AT_ONCE_MAX;

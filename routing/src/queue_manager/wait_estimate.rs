@@ -13,7 +13,7 @@
 
 use super::figures;
 use super::index::Index;
-use super::supply::Profile;
+use super::profile::Profile;
 use super::waiting::{Remembered, Spec};
 use crate::command::WaitEstimate;
 use crate::ids::{ConversationId, Millis};

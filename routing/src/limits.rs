@@ -116,10 +116,13 @@ pub const DECLINES_MAX: usize = 32;
 pub const READERS_MAX: usize = 64;
 /// How long a reopened or resumed conversation waits for its last agent alone, in milliseconds.
 pub const LAST_AGENT_WAIT_MS: u64 = 30_000;
-/// Predicates that an explanation lists.
-pub const EXPLAINED_PREDICATES: usize = 32;
+/// What decided, in the words of an explanation: three of the policy and one of a batch, each a short phrase.
+pub const EXPLANATION_WORDS_MAX_BYTES: usize = 256;
+/// Predicates that an explanation lists: every skill and attribute asked for, and those that are not about one.
+pub const EXPLAINED_PREDICATES: usize = 48;
 /// Any duration in a setting, in milliseconds: 30 days.
 pub const DURATION_MAX_MS: u64 = 30 * 24 * 3_600_000;
 
 const _: () = assert!(PRIORITY_DEFAULT <= PRIORITY_MAX);
 const _: () = assert!(EXPLAINED_CANDIDATES <= 16);
+const _: () = assert!(REQUIREMENTS_MAX + SELECTORS_MAX + 12 <= EXPLAINED_PREDICATES);

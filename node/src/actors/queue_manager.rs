@@ -10,6 +10,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use routing::command::Command;
 use routing::ids::{AgentId, ConversationId, QueueId, TenantId};
 use routing::queue_manager::{Decision, DecisionId, QueueManager as Decider, Settled, WhyNot};
+use routing::rejection::Rejection;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -129,6 +130,12 @@ impl QueueManager {
                     Settled::NotProposed
                 }
             };
+            if let Settled::Rejected(why) = &settled
+                && matches!(why, Rejection::TooLarge { .. } | Rejection::Invalid { .. })
+            {
+                // Others are races that were lost; this one would be lost for ever.
+                tracing::error!(%tenant, kind, code = why.code(), error = %why, "a decision is malformed: a fault of this program");
+            }
             crate::metrics::assign_decision(
                 kind,
                 match &settled {

@@ -230,6 +230,9 @@ async fn diff(args: &DiffArgs) -> Result<(), CliError> {
             .await?
         }
     };
+    if answer["changes"].as_array().is_some_and(Vec::is_empty) {
+        say("nothing differs");
+    }
     tell_changes(&answer["changes"], &say);
     tell_findings(&answer["findings"]);
     Ok(())

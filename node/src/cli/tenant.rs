@@ -161,6 +161,26 @@ async fn apply(
     Ok((tenant, existing))
 }
 
+/// Adds to a policy what is in force and the file does not speak of. Rules are a list, in their order: one for all or none.
+fn keep_unnamed(body: &mut Value, in_force: &Value, file: &TenantFile) {
+    for part in ["skills", "queues", "calendars"] {
+        for (key, value) in in_force[part].as_object().into_iter().flatten() {
+            if body[part].get(key).is_none() {
+                body[part][key] = value.clone();
+            }
+        }
+    }
+    let rules = speaks_of_rules(file);
+    let unspoken = [
+        ("routing", file.places.line("routing").is_none()),
+        ("rules", !rules),
+        ("fallback", !rules),
+    ];
+    for (part, _) in unspoken.iter().filter(|(_, unspoken)| *unspoken) {
+        body[*part] = in_force[*part].clone();
+    }
+}
+
 /// All that decides routing, at one index. What the file does not name stays. Its agents come after it: the linter has looked at
 /// both together, so the node need not.
 async fn load_policy(
@@ -177,16 +197,7 @@ async fn load_policy(
     }
     let mut body = json!(PolicyBody::from(&plan.policy));
     let now = asked(admin, &format!("/v1/admin/tenants/{tenant}/policy")).await?;
-    for part in ["skills", "queues", "calendars"] {
-        for (key, value) in now["policy"][part].as_object().into_iter().flatten() {
-            if body[part].get(key).is_none() {
-                body[part][key] = value.clone();
-            }
-        }
-    }
-    if file.places.line("routing").is_none() {
-        body["routing"] = now["policy"]["routing"].clone();
-    }
+    keep_unnamed(&mut body, &now["policy"], file);
     let path = format!("/v1/admin/tenants/{tenant}/policy?force=true&dry_run={dry_run}&note=kaiwa%20tenant%20load");
     let saved = admin
         .call_until_done(Method::PUT, &path, Some(&body))
@@ -247,6 +258,10 @@ pub(super) fn escaped(name: &str) -> String {
     text
 }
 
+fn speaks_of_rules(file: &TenantFile) -> bool {
+    !file.rules.is_empty() || file.fallback.is_some()
+}
+
 fn left(file: &TenantFile, existing: &Existing) -> Vec<String> {
     let queues = existing
         .queues
@@ -257,7 +272,11 @@ fn left(file: &TenantFile, existing: &Existing) -> Vec<String> {
         .keys()
         .filter(|name| !file.agents.iter().any(|agent| agent.name == **name));
     let queues = queues.map(|name| format!("queue {name}"));
-    queues.chain(agents.map(|name| format!("agent {name}"))).collect()
+    let rules = (!speaks_of_rules(file)).then(|| "rules and fallback".to_owned());
+    queues
+        .chain(agents.map(|name| format!("agent {name}")))
+        .chain(rules)
+        .collect()
 }
 
 pub(super) async fn tenants(admin: &Admin) -> Result<Vec<TenantRow>, CliError> {
@@ -391,5 +410,36 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_file_does_not_speak_of_stays() {
+        let in_force = json!({
+            "skills": {"billing": "", "old": ""},
+            "queues": {"que_1": {"name": "kept"}},
+            "calendars": {},
+            "routing": {"batch_max": 16},
+            "rules": [{"name": "kept"}],
+            "fallback": {"queues": ["kept"]},
+        });
+        let kept = |text: &str| {
+            let file = TenantFile::parse("t", text, []).expect("a file");
+            let mut body = json!({"skills": {"billing": "new"}, "queues": {}, "calendars": {}, "rules": [], "fallback": null, "routing": {}});
+            keep_unnamed(&mut body, &in_force, &file);
+            (body, left(&file, &Existing::default()))
+        };
+        let (body, left) = kept("[tenant]\nname = \"t\"\n[[skill]]\nname = \"billing\"\n");
+        assert_eq!(body["skills"], json!({"billing": "new", "old": ""}));
+        for part in ["queues", "routing", "rules", "fallback"] {
+            assert_eq!(body[part], in_force[part], "{part}");
+        }
+        assert_eq!(left, ["rules and fallback"]);
+        let (body, left) = kept(
+            "[tenant]\nname = \"t\"\n[routing]\nbatch_max = 2\n[[queue]]\nname = \"q\"\n[fallback]\nqueues = [\"q\"]\n",
+        );
+        for part in ["routing", "rules", "fallback"] {
+            assert_ne!(body[part], in_force[part], "{part}");
+        }
+        assert_eq!(left, Vec::<String>::new());
     }
 }

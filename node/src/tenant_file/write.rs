@@ -61,8 +61,11 @@ impl Lines {
     }
 
     fn list(&mut self, key: &str, items: &[String]) {
-        if !items.is_empty() {
-            self.put(key, format!("[{}]", items.join(", ")));
+        match items {
+            [] => {}
+            // One to a line.
+            [first, ..] if first.starts_with('\n') => self.put(key, format!("[{},\n]", items.join(","))),
+            items => self.put(key, format!("[{}]", items.join(", "))),
         }
     }
 

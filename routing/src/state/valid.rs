@@ -108,7 +108,7 @@ pub(crate) fn explanation(why: &Explanation) -> Result<(), Rejection> {
     for (predicate, _) in &why.removed {
         at_most("predicate", predicate.len(), 2 * limits::NAME_MAX_BYTES)?;
     }
-    text("tie-break", &why.tie_break)
+    at_most("tie-break", why.tie_break.len(), limits::EXPLANATION_WORDS_MAX_BYTES)
 }
 
 pub(crate) fn newcomer(d: &Draft<'_>, who: &Newcomer<'_>) -> Result<(), Rejection> {

@@ -13,6 +13,7 @@ use super::admin::{Admin, AdminArgs, read};
 use super::tenant::{asked, escaped, existing, named, parse};
 use super::{CliError, block_on, say, say_json};
 use crate::api::model::settings::PolicyBody;
+use crate::limits::POLICY_MAX_BYTES;
 use crate::policy_diff::Change;
 use crate::policy_lint::{Severity, Shown, lint};
 use crate::tenant_file::{Named, TenantFile};
@@ -180,6 +181,16 @@ async fn ask(args: &TenantArgs) -> Result<Asked, CliError> {
     })
 }
 
+/// Before it is sent: a node answers a body beyond its limit before it has read it, and the answer may be lost.
+fn fits(body: &Value) -> Result<(), CliError> {
+    let bytes = body.to_string().len();
+    if bytes > POLICY_MAX_BYTES {
+        let what = format!("the policy has {bytes} bytes as JSON; a node takes at most {POLICY_MAX_BYTES}");
+        return Err(CliError::Usage(what));
+    }
+    Ok(())
+}
+
 /// A file's policy with the tenant's ids, as the API has it.
 async fn body_of(asked: &Asked, path: &Path) -> Result<Value, CliError> {
     let file = parse(path)?;
@@ -217,6 +228,7 @@ async fn diff(args: &DiffArgs) -> Result<(), CliError> {
     let answer = match &args.file {
         Some(file) => {
             let body = body_of(&of, file).await?;
+            fits(&body)?;
             let path = format!("{}?dry_run=true", of.base);
             of.admin.call_until_done(Method::PUT, &path, Some(&body)).await?
         }
@@ -239,6 +251,7 @@ async fn diff(args: &DiffArgs) -> Result<(), CliError> {
 }
 
 async fn save(of: &Asked, body: &Value, saving: &[(&str, String)]) -> Result<(), CliError> {
+    fits(body)?;
     let query: Vec<String> = saving
         .iter()
         .map(|(key, value)| format!("{key}={}", escaped(value)))
@@ -347,4 +360,19 @@ async fn rollback(args: &RollbackArgs) -> Result<(), CliError> {
         ("force", args.force.to_string()),
     ];
     save(&of, &answer["policy"], &saving).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_that_no_node_would_read_is_not_sent() {
+        assert!(fits(&json!({ "skills": {} })).is_ok());
+        let error = fits(&json!({ "skills": { "a": "x".repeat(POLICY_MAX_BYTES) } })).expect_err("too large");
+        assert!(
+            matches!(&error, CliError::Usage(text) if text.contains("at most 2097152")),
+            "{error}"
+        );
+    }
 }

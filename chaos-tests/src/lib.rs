@@ -5,6 +5,10 @@
 //! against each other and against every node's transcripts). A command whose acknowledgement never came may or may not
 //! have been done; one that was acknowledged has been done, once.
 
+pub mod cast;
 pub mod oracle;
 pub mod people;
+pub mod rest;
+pub mod situations;
+pub mod stage;
 pub mod world;

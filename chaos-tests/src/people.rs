@@ -43,12 +43,16 @@ pub struct Diary {
     pub customers: BTreeMap<ConversationId, Seen>,
     /// What agents saw.
     pub agents: BTreeMap<(String, ConversationId), Seen>,
-    /// Offers, by conversation and epoch.
-    pub offers: BTreeMap<(ConversationId, Epoch), OfferNote>,
+    /// Offers, by agent, conversation and epoch: several agents may be asked under one epoch (R9).
+    pub offers: BTreeMap<(String, ConversationId, Epoch), OfferNote>,
+    /// Customers who went for good: what they were given is only the beginning of what there is to see.
+    pub gone: BTreeSet<ConversationId>,
     /// What each agent owns, by what they were told.
     pub owned: BTreeMap<String, BTreeMap<ConversationId, Epoch>>,
     /// Gaps that a client saw: a fault of ours, even though the client mends it.
     pub gaps: Vec<String>,
+    /// What an agent's stream said twice, and whose token was refused.
+    pub muddles: Vec<String>,
     /// When the last acknowledgement came.
     pub last_acknowledged: Option<Instant>,
     /// The longest time without any acknowledgement since [`Diary::watch_pause`].
@@ -64,10 +68,126 @@ impl Diary {
         self.longest_pause = Duration::ZERO;
     }
 
-    fn acknowledged_now(&mut self) {
+    pub(crate) fn acknowledged_now(&mut self) {
         let now = Instant::now();
         if let Some(last) = self.last_acknowledged.replace(now) {
             self.longest_pause = self.longest_pause.max(now.duration_since(last));
+        }
+    }
+}
+
+impl Diary {
+    /// What a customer was told.
+    pub(crate) fn customer_told(&mut self, customer: &str, event: &ClientEvent) {
+        match event {
+            ClientEvent::Frame(ServerFrame::Entry(entry)) => {
+                let seen = self.customers.entry(entry.conversation).or_default();
+                seen.push((entry.seq, entry.prev, text_of(entry)));
+            }
+            ClientEvent::Gap {
+                conversation,
+                have,
+                prev,
+            } => self
+                .gaps
+                .push(format!("{customer}: {conversation}: have {have}, prev {prev}")),
+            ClientEvent::Refused { code, detail } => self
+                .muddles
+                .push(format!("{customer} was sent away for good: {code}: {detail}")),
+            _ => {}
+        }
+    }
+
+    /// What an agent was told; `subject`: their id, as the welcome has it.
+    pub(crate) fn agent_told(&mut self, name: &str, subject: &str, event: &ClientEvent) {
+        match event {
+            ClientEvent::Frame(ServerFrame::Entry(entry)) => {
+                let seen = self.agents.entry((name.to_owned(), entry.conversation)).or_default();
+                seen.push((entry.seq, entry.prev, text_of(entry)));
+            }
+            ClientEvent::Frame(frame) => {
+                self.offer_told(name, frame);
+                self.ownership_told(name, subject, frame);
+            }
+            ClientEvent::Gap {
+                conversation,
+                have,
+                prev,
+            } => self
+                .gaps
+                .push(format!("{name}: {conversation}: have {have}, prev {prev}")),
+            ClientEvent::Refused { code, detail } => self
+                .muddles
+                .push(format!("{name} was sent away for good: {code}: {detail}")),
+            _ => {}
+        }
+    }
+
+    fn offer_told(&mut self, name: &str, frame: &ServerFrame) {
+        match frame {
+            ServerFrame::Offered {
+                conversation,
+                epoch,
+                deadline_ms,
+                ..
+            } => {
+                let note = OfferNote {
+                    deadline_ms: *deadline_ms,
+                    ended: None,
+                };
+                let key = (name.to_owned(), *conversation, *epoch);
+                if self.offers.insert(key, note).is_some() {
+                    let muddle = format!("{name}: {conversation} was offered twice under {epoch:?}");
+                    self.muddles.push(muddle);
+                }
+            }
+            ServerFrame::OfferEnded {
+                conversation,
+                epoch,
+                outcome,
+                at_ms,
+                ..
+            } => {
+                let key = (name.to_owned(), *conversation, *epoch);
+                let ended = match self.offers.get_mut(&key) {
+                    // A desk stood in the place of the items.
+                    None => return,
+                    Some(offer) => offer.ended.replace((*at_ms, outcome.clone())),
+                };
+                if let Some(before) = ended {
+                    let muddle = format!("{name}: the offer of {conversation}, {epoch:?}, ended before: {before:?}");
+                    self.muddles.push(muddle);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn ownership_told(&mut self, name: &str, subject: &str, frame: &ServerFrame) {
+        let owned = self.owned.entry(name.to_owned()).or_default();
+        match frame {
+            ServerFrame::Assigned {
+                conversation, epoch, ..
+            } => {
+                owned.insert(*conversation, *epoch);
+            }
+            ServerFrame::Unassigned { conversation, .. } | ServerFrame::WrapUp { conversation, .. } => {
+                owned.remove(conversation);
+            }
+            ServerFrame::WrapUpEnded { conversation, .. } => {
+                owned.remove(conversation);
+                self.wrap_ups += 1;
+            }
+            ServerFrame::Desk { conversations, .. } => {
+                *owned = conversations
+                    .iter()
+                    .filter(|c| matches!(c.phase, Phase::Assigned | Phase::Paused))
+                    // In some of the desk's conversations they only take part.
+                    .filter(|c| c.agent.is_some_and(|owner| owner.to_string() == subject))
+                    .map(|c| (c.conversation, c.epoch.unwrap_or_default()))
+                    .collect();
+            }
+            _ => {}
         }
     }
 }
@@ -184,7 +304,7 @@ impl Drop for People {
 }
 
 /// The nodes in another order for each, so that all nodes have sockets.
-fn turned(urls: &[String], by: usize) -> Vec<String> {
+pub(crate) fn turned(urls: &[String], by: usize) -> Vec<String> {
     let mut urls = urls.to_vec();
     let by = by % urls.len();
     urls.rotate_left(by);
@@ -199,7 +319,7 @@ fn text_of(frame: &EntryFrame) -> Option<String> {
 }
 
 /// Writes down what becomes of a message.
-async fn note(diary: &SharedDiary, text: String, conversation: ConversationId, ack: PendingAck) {
+pub(crate) async fn note(diary: &SharedDiary, text: String, conversation: ConversationId, ack: PendingAck) {
     let result = ack.await;
     let mut diary = diary.lock().await;
     match result {
@@ -224,29 +344,9 @@ struct Customer {
 
 impl Customer {
     async fn read(self: Arc<Self>, mut events: ClientEvents) {
+        let name = format!("customer {}", self.number);
         while let Some(event) = events.recv().await {
-            match event {
-                ClientEvent::Frame(ServerFrame::Entry(entry)) => {
-                    let mut diary = self.diary.lock().await;
-                    diary.customers.entry(entry.conversation).or_default().push((
-                        entry.seq,
-                        entry.prev,
-                        text_of(&entry),
-                    ));
-                }
-                ClientEvent::Gap {
-                    conversation,
-                    have,
-                    prev,
-                } => {
-                    let gap = format!("customer {}: {conversation}: have {have}, prev {prev}", self.number);
-                    self.diary.lock().await.gaps.push(gap);
-                }
-                ClientEvent::Refused { code, detail } => {
-                    panic!("customer {} was refused: {code}: {detail}", self.number)
-                }
-                _ => {}
-            }
+            self.diary.lock().await.customer_told(&name, &event);
         }
     }
 
@@ -312,52 +412,24 @@ impl Agent {
     async fn live(self, mut events: ClientEvents) {
         let client = self.client.clone();
         tokio::spawn(async move { client.sign_in().await });
-        let mut replies = 0u64;
+        let (mut replies, mut subject) = (0u64, String::new());
         while let Some(event) = events.recv().await {
+            if let ClientEvent::Connected { welcome, .. } = &event {
+                subject.clone_from(&welcome.subject);
+            }
+            self.diary.lock().await.agent_told(&self.name, &subject, &event);
             match event {
                 ClientEvent::Frame(ServerFrame::Entry(entry)) => self.entry(entry, &mut replies).await,
                 ClientEvent::Frame(ServerFrame::Offered {
-                    conversation,
-                    epoch,
-                    deadline_ms,
-                    ..
-                }) => {
-                    self.offered(conversation, epoch, deadline_ms).await;
-                }
-                ClientEvent::Frame(ServerFrame::OfferEnded {
-                    conversation,
-                    epoch,
-                    outcome,
-                    at_ms,
-                    ..
-                }) => {
-                    let mut diary = self.diary.lock().await;
-                    if let Some(offer) = diary.offers.get_mut(&(conversation, epoch)) {
-                        offer.ended = Some((at_ms, outcome));
-                    }
-                }
-                ClientEvent::Frame(frame) => self.ownership(frame).await,
-                ClientEvent::Gap {
-                    conversation,
-                    have,
-                    prev,
-                } => {
-                    let gap = format!("{}: {conversation}: have {have}, prev {prev}", self.name);
-                    self.diary.lock().await.gaps.push(gap);
-                }
-                ClientEvent::Refused { code, detail } => panic!("{} was refused: {code}: {detail}", self.name),
+                    conversation, epoch, ..
+                }) => self.offered(conversation, epoch),
                 _ => {}
             }
         }
     }
 
     /// Most are accepted, some declined, some left to their deadline.
-    async fn offered(&self, conversation: ConversationId, epoch: Epoch, deadline_ms: Millis) {
-        let note = OfferNote {
-            deadline_ms,
-            ended: None,
-        };
-        self.diary.lock().await.offers.insert((conversation, epoch), note);
+    fn offered(&self, conversation: ConversationId, epoch: Epoch) {
         let client = self.client.clone();
         let thought = (epoch.0 * 7 + self.number as u64 * 3 + conversation.0 as u64) % 20;
         tokio::spawn(async move {
@@ -370,38 +442,9 @@ impl Agent {
         });
     }
 
-    async fn ownership(&self, frame: ServerFrame) {
-        let mut diary = self.diary.lock().await;
-        let owned = diary.owned.entry(self.name.clone()).or_default();
-        match frame {
-            ServerFrame::Assigned {
-                conversation, epoch, ..
-            } => {
-                owned.insert(conversation, epoch);
-            }
-            ServerFrame::Unassigned { conversation, .. } | ServerFrame::WrapUp { conversation, .. } => {
-                owned.remove(&conversation);
-            }
-            ServerFrame::WrapUpEnded { conversation, .. } => {
-                owned.remove(&conversation);
-                diary.wrap_ups += 1;
-            }
-            ServerFrame::Desk { conversations, .. } => {
-                *owned = conversations
-                    .into_iter()
-                    .filter(|c| matches!(c.phase, Phase::Assigned | Phase::Paused))
-                    .map(|c| (c.conversation, c.epoch.unwrap_or_default()))
-                    .collect();
-            }
-            _ => {}
-        }
-    }
-
     /// Answers every second message of a customer.
     async fn entry(&self, entry: EntryFrame, replies: &mut u64) {
         let mut diary = self.diary.lock().await;
-        let seen = diary.agents.entry((self.name.clone(), entry.conversation)).or_default();
-        seen.push((entry.seq, entry.prev, text_of(&entry)));
         let of_customer = matches!(
             &entry.content,
             EntryContent::Message {

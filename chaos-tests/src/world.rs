@@ -62,9 +62,43 @@ pub struct World {
     dir: TempDir,
 }
 
+/// A queue that everybody serves.
+fn one_queue(agents: &[String], concurrent: u16) -> String {
+    let queue = r#"
+[[queue]]
+name = "general"
+offer_timeout = "2s"
+decline_exclude = "1s"
+timeouts_until_away = 0
+wrap_up = { timed = "2s" }
+
+[fallback]
+queues = ["general"]
+"#;
+    let agent = |name: &String| {
+        format!(
+            r#"
+[[agent]]
+name = "{name}"
+queues = ["general"]
+lease_hold = "20s"
+channels = {{ web_chat = {{ concurrent_max = {concurrent} }} }}
+"#
+        )
+    };
+    queue.to_owned() + &agents.iter().map(agent).collect::<String>()
+}
+
 impl World {
     /// `nodes` nodes and a tenant with one queue and so many agents, each with room for `concurrent` chats.
     pub async fn start(nodes: u64, agents: usize, concurrent: u16) -> Result<Self> {
+        let agents: Vec<String> = (0..agents).map(|n| format!("agent-{n:03}")).collect();
+        let tenant = one_queue(&agents, concurrent);
+        Self::with_tenant(nodes, agents, &tenant).await
+    }
+
+    /// The same, with the queues, rules and agents of this file. Its name, its key and its supervisor are added.
+    pub async fn with_tenant(nodes: u64, agents: Vec<String>, tenant: &str) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let cluster = LocalCluster::start(LocalOptions {
             binary: kaiwa().clone(),
@@ -76,14 +110,13 @@ impl World {
             more: String::new(),
         })
         .await?;
-        let agents: Vec<String> = (0..agents).map(|n| format!("agent-{n:03}")).collect();
         let world = Self { cluster, agents, dir };
-        world.load_tenant(concurrent)?;
+        world.load_tenant(tenant)?;
         Ok(world)
     }
 
-    fn load_tenant(&self, concurrent: u16) -> Result<()> {
-        let mut file = format!(
+    fn load_tenant(&self, tenant: &str) -> Result<()> {
+        let file = format!(
             r#"
 [tenant]
 name = "chaos"
@@ -92,17 +125,7 @@ name = "chaos"
 kid = "{KID}"
 algorithm = "HS256"
 secret = "{SECRET}"
-
-[[queue]]
-name = "general"
-offer_timeout = "2s"
-decline_exclude = "1s"
-timeouts_until_away = 0
-wrap_up = {{ timed = "2s" }}
-
-[fallback]
-queues = ["general"]
-
+{tenant}
 [[agent]]
 name = "{SUPERVISOR}"
 queues = []
@@ -110,17 +133,6 @@ supervisor = true
 channels = {{ web_chat = {{ concurrent_max = 1 }} }}
 "#
         );
-        for name in &self.agents {
-            file += &format!(
-                r#"
-[[agent]]
-name = "{name}"
-queues = ["general"]
-lease_hold = "20s"
-channels = {{ web_chat = {{ concurrent_max = {concurrent} }} }}
-"#
-            );
-        }
         let path = self.dir.path().join("tenant.toml");
         std::fs::write(&path, file)?;
         let output = Command::new(kaiwa())

@@ -32,6 +32,8 @@ mod why;
 
 /// Between tries of a command that was certainly not proposed, or that carries a key.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// Between two reads of the directory for the sake of what is not in it.
+const DIRECTORY_READ_PAUSE: Duration = Duration::from_millis(500);
 /// How long one try may take; a command with a key is then tried again, elsewhere if leadership moved.
 const TRY_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -72,6 +74,7 @@ struct Inner {
     replicas: Replicas,
     hub: Hub,
     draining: AtomicBool,
+    directory_read: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Engine {
@@ -83,6 +86,7 @@ impl Engine {
                 replicas,
                 hub,
                 draining: AtomicBool::new(false),
+                directory_read: tokio::sync::Mutex::default(),
             }),
         }
     }
@@ -231,6 +235,18 @@ impl Engine {
     /// The local copy of the directory, as far as it has been applied here.
     pub fn directory(&self) -> Arc<DirectoryState> {
         self.inner.replicas.directory().read().clone()
+    }
+
+    /// Waits until the local copy of the directory is as new as it was anywhere a moment ago. For what is not found in it: a
+    /// node that has just started does not know yet what the cluster has known for long.
+    pub async fn refresh_directory(&self) -> Result<(), EngineError> {
+        // Anybody may name what does not exist: that asks the leader now and then, not each time.
+        let mut last = self.inner.directory_read.lock().await;
+        if last.is_none_or(|at| at.elapsed() >= DIRECTORY_READ_PAUSE) {
+            self.barrier(DIRECTORY).await?;
+            *last = Some(Instant::now());
+        }
+        Ok(())
     }
 
     /// The key with this id, and whose it is (from the local copy of the directory).

@@ -375,7 +375,7 @@ pub struct ConversationView {
     pub callback: Option<String>,
     /// R1: the rule that classified it.
     pub rule: Option<String>,
-    /// R4: steps of relaxation taken in this queue.
+    /// R4: steps of relaxation taken in this queue, as bits.
     pub relaxed: u8,
     /// CSAT.
     pub rating: Option<u8>,

@@ -10,9 +10,10 @@ use routing::ids::{CustomerId, TenantId};
 
 use super::ApiState;
 use super::problem::Problem;
-use super::seams::Backend;
+use super::seams::{Authority, Backend};
 use crate::access::{Identity, Who};
 use crate::auth::{AuthError, Role, Verified};
+use crate::error::EngineError;
 use crate::query::{Answer, Query};
 
 /// A customer, agent or supervisor, by their token.
@@ -112,6 +113,22 @@ impl From<AuthError> for Problem {
     }
 }
 
+/// What a token proves. A key that is not known here is looked for once more when the local directory is up to date: a client
+/// that comes back as soon as a node has started is not sent away for good.
+pub async fn verify(
+    authority: &dyn Authority,
+    backend: &dyn Backend,
+    bearer: &str,
+) -> Result<Result<Verified, AuthError>, EngineError> {
+    match authority.token(bearer) {
+        Err(AuthError::UnknownKey) => {
+            backend.refresh_directory().await?;
+            Ok(authority.token(bearer))
+        }
+        known => Ok(known),
+    }
+}
+
 /// Finds the agent whom a token names; a customer is who the token says. For the gateway too.
 pub async fn identify(backend: &dyn Backend, verified: Verified) -> Result<Identity, Problem> {
     let Verified {
@@ -146,7 +163,8 @@ impl FromRequestParts<ApiState> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
-        let verified = state.authority.token(bearer(parts).ok_or(AuthError::Missing)?)?;
+        let token = bearer(parts).ok_or(AuthError::Missing)?;
+        let verified = verify(&*state.authority, &*state.backend, token).await??;
         identify(&*state.backend, verified).await.map(Self)
     }
 }

@@ -31,6 +31,7 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Result<Receipt, EngineError>;
     async fn query(&self, tenant: TenantId, query: Query) -> Result<Answer, EngineError>;
     fn directory(&self) -> Arc<DirectoryState>;
+    async fn refresh_directory(&self) -> Result<(), EngineError>;
     async fn put_tenant(&self, tenant: TenantId, name: String) -> Result<(), EngineError>;
     async fn put_key(&self, tenant: TenantId, key: TenantKey) -> Result<(), EngineError>;
     async fn remove_key(&self, tenant: TenantId, kid: String) -> Result<(), EngineError>;
@@ -58,6 +59,10 @@ impl Backend for Engine {
 
     fn directory(&self) -> Arc<DirectoryState> {
         Engine::directory(self)
+    }
+
+    async fn refresh_directory(&self) -> Result<(), EngineError> {
+        Engine::refresh_directory(self).await
     }
 
     async fn put_tenant(&self, tenant: TenantId, name: String) -> Result<(), EngineError> {

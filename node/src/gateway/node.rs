@@ -14,7 +14,7 @@ use super::backend::{Backend, Caller, Failure, Guard};
 use super::commands::unexpected;
 use super::hub::{ListenAs, Push};
 use crate::access::Who;
-use crate::api::caller::identify;
+use crate::api::caller::{identify, verify};
 use crate::api::problem::Problem;
 use crate::api::seams::Authority;
 use crate::engine::Engine;
@@ -38,7 +38,10 @@ pub struct NodeBackend {
 #[async_trait]
 impl Backend for NodeBackend {
     async fn identify(&self, token: &str) -> Result<Caller, Failure> {
-        let verified = self.authority.token(token).map_err(|error| {
+        let verified = verify(&*self.authority, &self.engine, token)
+            .await
+            .map_err(|error| Failure::from(Problem::from(error)))?;
+        let verified = verified.map_err(|error| {
             metrics::auth_failure(error.reason());
             Failure::from(Problem::from(error))
         })?;

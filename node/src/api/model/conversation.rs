@@ -258,7 +258,7 @@ pub struct ForStaff {
     pub invited: Vec<InvitedBody>,
     /// The rule that classified it.
     pub rule: Option<String>,
-    /// Steps of relaxation taken in this queue.
+    /// How many steps of relaxation were taken in this queue.
     pub relaxed: u8,
 }
 
@@ -328,7 +328,7 @@ impl Conversation {
                 also_offered: view.also_offered.clone(),
                 invited: view.invited.iter().map(InvitedBody::from).collect(),
                 rule: view.rule.clone(),
-                relaxed: view.relaxed,
+                relaxed: view.relaxed.count_ones() as u8,
             }),
         }
     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::rig::{AIKO, BERT, QUEUE, Rig, THEIRS, agent, customer, supervisor, token};
 use crate::api::openapi;
 use crate::auth::Role;
+use crate::error::EngineError;
 
 /// A body that is right for an operation on a conversation, so that only authorisation can refuse it.
 fn body_for(path: &str, epoch: u64) -> Value {
@@ -199,4 +200,16 @@ async fn customers_start_for_themselves_and_set_no_priority() {
         rig.post("/v1/me/sign-in", &ann, json!({})).await.problem(),
         (403, "forbidden")
     );
+}
+
+#[tokio::test]
+async fn a_node_that_has_just_started_looks_for_keys_before_it_refuses() {
+    let rig = Rig::new().await;
+    let (ann, path) = (customer("ann"), "/v1/conversations");
+    rig.node.forget_keys();
+    *rig.node.fails_with.lock() = Some(EngineError::NoLeader);
+    let got = rig.get(path, &ann).await;
+    assert_eq!(got.problem(), (503, "no_leader"), "not refused: to be tried again");
+    *rig.node.fails_with.lock() = None;
+    rig.get(path, &ann).await.ok();
 }

@@ -80,6 +80,8 @@ pub fn supervisor() -> String {
 pub struct OneNode {
     state: Mutex<(State, Vec<Entry>)>,
     directory: Mutex<DirectoryState>,
+    /// Keys that this node has not heard of yet.
+    known_elsewhere: Mutex<BTreeMap<String, (TenantId, TenantKey)>>,
     pub fails_with: Mutex<Option<EngineError>>,
 }
 
@@ -103,6 +105,11 @@ impl OneNode {
             _ => None,
         }));
         result.map_err(EngineError::Rejected)
+    }
+
+    /// The node has just started: others know every key, and it none.
+    pub fn forget_keys(&self) {
+        *self.known_elsewhere.lock() = std::mem::take(&mut self.directory.lock().keys);
     }
 
     /// Over all that the commands so far have left behind.
@@ -238,6 +245,15 @@ impl Backend for OneNode {
         Arc::new(self.directory.lock().clone())
     }
 
+    async fn refresh_directory(&self) -> Result<(), EngineError> {
+        if let Some(error) = self.fails_with.lock().clone() {
+            return Err(error);
+        }
+        let known_elsewhere = std::mem::take(&mut *self.known_elsewhere.lock());
+        self.directory.lock().keys.extend(known_elsewhere);
+        Ok(())
+    }
+
     async fn put_tenant(&self, tenant: TenantId, name: String) -> Result<(), EngineError> {
         self.apply(tenant, None, Command::PutTenant { name: name.clone() })?;
         let place = TenantPlace {
@@ -357,6 +373,7 @@ impl Rig {
         let node = Arc::new(OneNode {
             state: Mutex::new((State::new(), Vec::new())),
             directory: Mutex::default(),
+            known_elsewhere: Mutex::default(),
             fails_with: Mutex::new(None),
         });
         let auth = AuthSettings {

@@ -245,7 +245,7 @@ pub struct ConversationFrame {
     /// The rule that classified it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// Steps of relaxation taken in this queue.
+    /// How many steps of relaxation were taken in this queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relaxed: Option<u8>,
 }
@@ -380,7 +380,7 @@ impl ConversationFrame {
             });
             frame.invited = invited.collect();
             frame.rule = view.rule.clone();
-            frame.relaxed = Some(view.relaxed);
+            frame.relaxed = Some(view.relaxed.count_ones() as u8);
         }
         frame
     }

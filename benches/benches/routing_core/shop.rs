@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use routing::command::Command;
+use routing::command::{Command, Value};
 use routing::event::{AgentItem, AgentItemKind, Event};
 use routing::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, QueueId, SkillName};
 use routing::queue_manager::{Decision, QueueManager, Settled};
 use routing::settings::{
     AgentChoice, AgentSettings, AssignmentRate, Capacity, ChannelCapacity, CrossQueue, CrossQueueTerms, Membership,
-    Order, QueueSettings, Requirement, Ring, RingOpens, RoutingSettings, Selector,
+    Order, QueueSettings, Requirement, Ring, RingOpens, RoutingSettings, Selector, SelectorTest,
 };
 use routing::view::{Demand, Presence, QueueRates, QueueView, Speeds, Supply, Views};
 
@@ -28,8 +28,8 @@ pub enum Policies {
     Plain,
     /// The first four choices and the first two orders.
     Mixed,
-    /// Every feature: all orders and choices, a cross-queue policy that weighs costs and speeds, rings, learned speeds, rate
-    /// caps, batches.
+    /// Every feature: all orders and choices, a cross-queue policy that weighs costs and speeds, rings, selectors, wishes, agents
+    /// named and excluded, offers to several, learned speeds, rate caps, batches.
     Everything,
 }
 
@@ -102,7 +102,8 @@ pub fn queue_settings(n: usize, policies: Policies) -> QueueSettings {
             AgentChoice::WeightedRandom,
             AgentChoice::FewestHandledToday,
             AgentChoice::LeastSlowdown,
-        ][n % 8];
+            AgentChoice::LeastSkilled,
+        ][n % 9];
         settings.order = [
             Order::StrictPriority,
             Order::LinearAgeing { step_ms: 30_000 },
@@ -114,8 +115,9 @@ pub fn queue_settings(n: usize, policies: Policies) -> QueueSettings {
                     90_000, 80_000, 70_000, 60_000, 50_000, 40_000, 30_000, 20_000, 10_000, 5_000,
                 ],
             },
-        ][n / 8 % 4]
+        ][n / 9 % 4]
             .clone();
+        settings.offers_at_once = if n % 10 == 9 { 2 } else { 1 };
         let ring = |after_ms| Ring {
             opens: RingOpens::AfterMs(after_ms),
         };
@@ -160,6 +162,7 @@ pub fn agent_settings(profile: usize, name: String, policies: Policies) -> Agent
         queues: (0..5)
             .map(|i| (queue_id((profile + i * 11) % QUEUES), membership(profile, i, policies)))
             .collect(),
+        attributes: BTreeMap::from([("site".to_owned(), Value::Number((profile % 3) as i64))]),
         rate: (policies == Policies::Everything).then_some(AssignmentRate {
             max: 32,
             window_ms: 1_000,
@@ -218,12 +221,14 @@ pub struct Shop {
     agent_of: BTreeMap<AgentId, usize>,
     classes: Vec<(QueueId, Arc<[Requirement]>)>,
     nothing: Arc<[Requirement]>,
+    wishes: Arc<[Requirement]>,
     anybody: Arc<[Selector]>,
+    not_here: Arc<[Selector]>,
     dice: Dice,
     arrivals: u64,
     index: u64,
     now_ms: u64,
-    rings: bool,
+    everything: bool,
 }
 
 impl Shop {
@@ -260,12 +265,20 @@ impl Shop {
                 .map(|(queue, required)| (queue, required.into()))
                 .collect(),
             nothing: Arc::new([]),
+            wishes: Arc::new([Requirement {
+                skill: skill(SKILLS / 2),
+                level: 3,
+            }]),
             anybody: Arc::new([]),
+            not_here: Arc::new([Selector {
+                attribute: "site".to_owned(),
+                test: SelectorTest::NotEquals(Value::Number(1)),
+            }]),
             dice: Dice::new(),
             arrivals: 0,
             index: 1,
             now_ms: 1_000_000,
-            rings: everything,
+            everything,
         };
         let queues = (0..QUEUES).map(|n| QueueView {
             queue: queue_id(n),
@@ -310,6 +323,9 @@ impl Shop {
     fn newcomer(&mut self) -> Demand {
         self.arrivals += 1;
         self.now_ms += 1;
+        let one_in = |n: u64| self.everything && self.arrivals.is_multiple_of(n);
+        let (wishes, somewhere, named, without) = (one_in(3), one_in(4), one_in(200), one_in(150));
+        let somebody = agent_id(self.dice.below(self.supplies.len()));
         let class = self.dice.below(self.classes.len());
         let (queue, required) = &self.classes[class];
         Demand {
@@ -321,12 +337,16 @@ impl Shop {
             since_ms: self.now_ms,
             arrival: self.arrivals,
             required: Arc::clone(required),
-            preferred: Arc::clone(&self.nothing),
-            only: None,
-            excluded: Vec::new(),
+            preferred: Arc::clone(if wishes { &self.wishes } else { &self.nothing }),
+            only: named.then_some(somebody),
+            excluded: if without { vec![somebody] } else { Vec::new() },
             held: false,
-            rings: if self.rings { self.arrivals as u8 % 4 * 2 } else { 0 },
-            selectors: Arc::clone(&self.anybody),
+            rings: if self.everything {
+                self.arrivals as u8 % 4 * 2
+            } else {
+                0
+            },
+            selectors: Arc::clone(if somewhere { &self.not_here } else { &self.anybody }),
             offers: 0,
         }
     }
@@ -334,6 +354,25 @@ impl Shop {
     fn observe(&mut self, event: &Event) {
         self.index += 1;
         self.manager.observe(self.index, event);
+    }
+
+    fn hold(&mut self, agent: AgentId, more: i16) {
+        let supply = &mut self.supplies[self.agent_of[&agent]];
+        let held = supply.load.entry(chat()).or_default();
+        *held = held.wrapping_add_signed(more);
+        supply.used = supply.used.wrapping_add_signed(more.into());
+        supply.idle_since_ms = self.now_ms;
+        let event = Event::Supply(supply.clone());
+        self.observe(&event);
+    }
+
+    fn tell(&mut self, agent: AgentId, kind: AgentItemKind) {
+        self.observe(&Event::Agent(AgentItem {
+            agent,
+            agent_seq: 1,
+            at_ms: 0,
+            kind,
+        }));
     }
 
     /// So many conversations end.
@@ -362,34 +401,35 @@ impl Shop {
     /// The decisions are applied; a newcomer comes for each.
     pub fn land(&mut self, decisions: Vec<Decision>) {
         for Decision { id, command } in decisions {
-            let Command::Offer {
-                conversation, agent, ..
-            } = command
-            else {
-                unreachable!("no timers here")
+            let (conversation, agents) = match command {
+                Command::Offer {
+                    conversation, agent, ..
+                } => (conversation, vec![agent]),
+                Command::OfferToMany {
+                    conversation, agents, ..
+                } => (conversation, agents),
+                _ => unreachable!("no timers here"),
             };
             self.observe(&Event::DemandEnded { conversation });
-            let supply = &mut self.supplies[self.agent_of[&agent]];
-            *supply.load.entry(chat()).or_default() += 1;
-            supply.used += 1;
-            supply.idle_since_ms = self.now_ms;
-            let event = Event::Supply(supply.clone());
-            self.observe(&event);
-            let kind = AgentItemKind::Offered {
-                conversation,
-                epoch: Epoch(1),
-                deadline_ms: 0,
-                queue: QueueId(0),
-                channel: chat(),
-                customer: CustomerId(String::new()),
-            };
-            self.observe(&Event::Agent(AgentItem {
-                agent,
-                agent_seq: 1,
-                at_ms: 0,
-                kind,
-            }));
+            for agent in &agents {
+                self.hold(*agent, 1);
+                self.tell(
+                    *agent,
+                    AgentItemKind::Offered {
+                        conversation,
+                        epoch: Epoch(1),
+                        deadline_ms: 0,
+                        queue: QueueId(0),
+                        channel: chat(),
+                        customer: CustomerId(String::new()),
+                    },
+                );
+            }
             self.manager.settle(id, Settled::Applied);
+            // The first accepts: the others have their room back.
+            for agent in &agents[1..] {
+                self.hold(*agent, -1);
+            }
             let newcomer = self.newcomer();
             self.observe(&Event::Demand(newcomer));
         }

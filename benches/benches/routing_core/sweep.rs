@@ -115,13 +115,22 @@ fn draw(all: &[(&str, &str, Costs)]) -> Result<(), Box<dyn std::error::Error>> {
         let mut chart = ChartBuilder::on(panel)
             .caption(format!("against {axis}"), ("sans-serif", 18))
             .margin(12)
+            .margin_right(32)
             .x_label_area_size(40)
             .y_label_area_size(56)
-            .build_cartesian_2d((least..largest).log_scale(), 0.0..most * 1.1)?;
+            .build_cartesian_2d(
+                (least..largest).log_scale().with_key_points(sizes().collect()),
+                // Room for the legend above the lines.
+                0.0..most * 1.4,
+            )?;
         chart
             .configure_mesh()
             .x_desc(axis)
             .y_desc("µs")
+            .x_label_formatter(&|size| match *size as u64 {
+                size if size >= 1_000 => format!("{},{:03}", size / 1_000, size % 1_000),
+                size => size.to_string(),
+            })
             .light_line_style(WHITE)
             .draw()?;
         let lines = series.iter().flat_map(|(_, name, costs)| {

@@ -105,6 +105,8 @@ fn batched(shop: &mut Shop, decisions: u64, explained: bool) -> Duration {
 /// Time that passes in each single decision, one freed slot at a time.
 fn singly(shop: &mut Shop, decisions: usize, explained: bool) -> Histogram<u64> {
     let mut nanos = Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("a range and three digits");
+    // A batch may have left room for others (an offer to several gives some back): everybody is busy from here on.
+    shop.exhaust();
     while nanos.len() < decisions as u64 {
         shop.free(1);
         let from = Instant::now();

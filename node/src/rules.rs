@@ -16,8 +16,9 @@ use cel::objects::{Key, Map};
 use cel::{Context, Env, ExecutionError, Program};
 use parking_lot::Mutex;
 use routing::command::Value;
-use routing::ids::{Channel, CustomerId, QueueId};
+use routing::ids::{Channel, ConversationId, CustomerId, QueueId};
 use routing::limits::{ADMISSION_QUEUES_MAX, PRIORITY_DEFAULT, REQUIREMENTS_MAX};
+use routing::numbers::Numbers;
 use routing::settings::{Classification, Preference, Requirement, Rule};
 
 pub use check::{Position, RuleError, check, check_all, constant};
@@ -89,9 +90,15 @@ impl Default for Classifier {
     }
 }
 
+/// The draw that decides between the parts of a split: it follows from the conversation's id, so that whoever classifies it again
+/// finds the same part.
+pub fn split_draw(conversation: ConversationId) -> u64 {
+    const SPLITS: u64 = 0x73_706c_6974;
+    Numbers::new(conversation.0 as u64 ^ (conversation.0 >> 64) as u64 ^ SPLITS).draw()
+}
+
 impl Classifier {
-    /// Evaluates the rules in order. `draw` decides between the parts of a split; any number will do, drawn anew for
-    /// each conversation by the caller.
+    /// Evaluates the rules in order. `draw` decides between the parts of a split: [`split_draw`].
     pub fn classify(
         &self,
         rules: &[Rule],

@@ -398,6 +398,17 @@ impl Shop {
         }
     }
 
+    /// Decides until nothing is left to decide.
+    pub fn exhaust(&mut self) {
+        loop {
+            let decisions = self.decide(1_000, false);
+            if decisions.is_empty() {
+                return;
+            }
+            self.land(decisions);
+        }
+    }
+
     /// The decisions are applied; a newcomer comes for each.
     pub fn land(&mut self, decisions: Vec<Decision>) {
         for Decision { id, command } in decisions {

@@ -24,7 +24,7 @@ use super::{ApiState, Reply};
 use crate::access::{self, Action, Identity, Who};
 use crate::limits::PAGE_MAX;
 use crate::query::{Answer, ConversationFilter, Query};
-use crate::rules::{ClassifyError, Situation, Wishes};
+use crate::rules::{ClassifyError, Situation, Wishes, split_draw};
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<ApiState> {
@@ -106,9 +106,10 @@ pub async fn start(
         preferred: body.preferred.into_iter().map(Into::into).collect(),
         preferred_agent: None,
     };
-    let classification = classify(&state, &identity, situation, &wishes).await?;
+    let conversation = ConversationId(uuid::Uuid::now_v7().as_u128());
+    let classification = classify(&state, &identity, conversation, situation, &wishes).await?;
     let command = Command::StartConversation {
-        conversation: ConversationId(uuid::Uuid::now_v7().as_u128()),
+        conversation,
         channel,
         customer,
         attributes,
@@ -159,6 +160,7 @@ fn only_staff(given: bool, pointer: &str) -> Result<(), Problem> {
 async fn classify(
     state: &ApiState,
     identity: &Identity,
+    conversation: ConversationId,
     situation: Situation<'_>,
     wishes: &Wishes,
 ) -> Result<Classification, Problem> {
@@ -167,7 +169,7 @@ async fn classify(
     };
     let classified = state
         .classifier
-        .classify(&rules, fallback.as_ref(), situation, wishes, rand::random())
+        .classify(&rules, fallback.as_ref(), situation, wishes, split_draw(conversation))
         .map_err(|error| {
             let code = match error {
                 ClassifyError::NothingMatches => "no_queue",

@@ -86,6 +86,7 @@ pub trait Backend: Send + Sync + 'static {
     async fn classify(
         &self,
         tenant: TenantId,
+        conversation: ConversationId,
         customer: &CustomerId,
         channel: &Channel,
         attributes: &BTreeMap<String, Value>,

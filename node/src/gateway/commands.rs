@@ -86,11 +86,12 @@ pub(super) async fn carry_out(
             };
             permit_keep_age(identity, schedule.is_some_and(|schedule| schedule.keep_age))?;
             let attributes: BTreeMap<String, Value> = attributes.into_iter().map(|(k, v)| (k, v.into())).collect();
+            let conversation = ConversationId(Uuid::now_v7().as_u128());
             let classification = backend
-                .classify(identity.tenant, customer, &channel, &attributes)
+                .classify(identity.tenant, conversation, customer, &channel, &attributes)
                 .await?;
             Command::StartConversation {
-                conversation: ConversationId(Uuid::now_v7().as_u128()),
+                conversation,
                 channel,
                 customer: customer.clone(),
                 attributes,

@@ -21,7 +21,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::metrics;
 use crate::query::{Answer, Query};
-use crate::rules::{Classifier, Situation, Wishes};
+use crate::rules::{Classifier, Situation, Wishes, split_draw};
 
 /// A node, as its gateway sees it.
 pub struct NodeBackend {
@@ -74,6 +74,7 @@ impl Backend for NodeBackend {
     async fn classify(
         &self,
         tenant: TenantId,
+        conversation: ConversationId,
         customer: &CustomerId,
         channel: &Channel,
         attributes: &BTreeMap<String, Value>,
@@ -89,7 +90,13 @@ impl Backend for NodeBackend {
         };
         let classified = self
             .classifier
-            .classify(&rules, fallback.as_ref(), situation, &Wishes::default(), rand::random())
+            .classify(
+                &rules,
+                fallback.as_ref(),
+                situation,
+                &Wishes::default(),
+                split_draw(conversation),
+            )
             .map_err(|error| Failure::new("no_queue", error.to_string()))?;
         for (rule, why) in &classified.failed {
             tracing::warn!(%tenant, %rule, %why, "a rule failed and was passed over");

@@ -168,7 +168,7 @@ fn draw(conversation: ConversationId, stream: u64) -> f64 {
 }
 
 /// A number that follows from the id alone; the streams are few: `stream` counts along one line of numbers.
-pub fn seed(conversation: ConversationId, stream: u64) -> u64 {
+fn seed(conversation: ConversationId, stream: u64) -> u64 {
     let mut numbers = Numbers::new(conversation.0 as u64 ^ (conversation.0 >> 64) as u64);
     for _ in 0..stream {
         numbers.draw();

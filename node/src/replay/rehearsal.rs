@@ -11,10 +11,10 @@ use routing::simulation::{Arrival, Input, Patience, Reply, Service, SimulationEr
 use routing::view::Presence;
 
 use super::figures::{Figures, Gatherer, Queues};
-use super::people::{People, seed};
+use super::people::People;
 use super::trace::{Trace, TracedConversation};
 use crate::calendars::{CalendarError, prepare};
-use crate::rules::{Classifier, Situation, Wishes};
+use crate::rules::{Classifier, Situation, Wishes, split_draw};
 
 /// A policy to be tried.
 pub struct Plan {
@@ -117,6 +117,14 @@ fn arrival(people: &People, of: &TracedConversation, classification: Classificat
 
 /// As it was, or by the plan's rules; `None` when they give it no queue and the trace's is gone.
 fn classification(classifier: &Classifier, plan: &Plan, of: &TracedConversation) -> Option<Classification> {
+    // A trace does not say whom the rule preferred: the rule does, if it is this plan's too.
+    let preferred_agent = |entered| {
+        let mut rules = plan.policy.rules.iter();
+        let rule = rules.find(|rule| of.rule.as_ref() == Some(&rule.name))?;
+        let mut parts = rule.parts.iter();
+        let (_, part) = parts.find(|(_, part)| part.queues.contains(&entered))?;
+        part.preferred_agent.clone()
+    };
     let as_it_was = || {
         let entered = of.entered.filter(|queue| plan.policy.queues.contains_key(queue));
         entered.map(|queue| Classification {
@@ -124,7 +132,7 @@ fn classification(classifier: &Classifier, plan: &Plan, of: &TracedConversation)
             priority: of.priority,
             required: of.required.clone(),
             preferred: of.preferred.clone(),
-            preferred_agent: None,
+            preferred_agent: preferred_agent(queue),
             rule: of.rule.clone(),
             selectors: of.selectors.clone(),
         })
@@ -142,7 +150,13 @@ fn classification(classifier: &Classifier, plan: &Plan, of: &TracedConversation)
         customer: &customer,
     };
     let (rules, fallback) = (&plan.policy.rules, plan.policy.fallback.as_ref());
-    let found = classifier.classify(rules, fallback, situation, &Wishes::default(), seed(of.conversation, 3));
+    let found = classifier.classify(
+        rules,
+        fallback,
+        situation,
+        &Wishes::default(),
+        split_draw(of.conversation),
+    );
     found.ok().map(|found| found.classification).or_else(as_it_was)
 }
 

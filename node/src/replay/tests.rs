@@ -4,8 +4,8 @@ use std::sync::Arc;
 use routing::event::CloseOutcome;
 use routing::ids::{AgentId, CalendarId, Channel, ConversationId, QueueId};
 use routing::settings::{
-    AgentSettings, Calendar, CalendarSettings, Capacity, ChannelCapacity, Membership, Policy, QueueSettings,
-    WeeklyHours,
+    AgentSettings, Calendar, CalendarSettings, Capacity, ChannelCapacity, Classification, Membership, Policy,
+    Preference, QueueSettings, Rule, WeeklyHours,
 };
 use routing::view::Presence;
 
@@ -15,6 +15,7 @@ use super::rehearsal::{as_it_was, of_file, rehearse};
 use super::trace::{Setting, TRACE_FORMAT, Trace, TracedConversation};
 use super::{plot, table};
 use crate::calendars::made;
+use crate::rules::split_draw;
 
 const SUPPORT: QueueId = QueueId(1);
 const MINUTE_MS: u64 = 60_000;
@@ -108,6 +109,44 @@ fn what_was_recorded_is_counted_as_it_was() {
     assert_eq!(figures.all.longest_ms, 4 * MINUTE_MS);
     assert_eq!(figures.queues["support"], figures.all);
     assert_eq!(figures.quarters.iter().map(|(_, offered, ..)| offered).sum::<u64>(), 60);
+}
+
+#[test]
+fn the_policy_that_was_in_force_gives_what_was_given_splits_and_preferences_too() {
+    const PILOT: QueueId = QueueId(2);
+    let mut trace = trace();
+    let part = |queue| Classification {
+        queues: vec![queue],
+        priority: 5,
+        preferred_agent: (queue == PILOT).then_some(Preference {
+            agent: AgentId(1),
+            wait_ms: MINUTE_MS,
+        }),
+        ..Classification::default()
+    };
+    let mut policy = policy(&[("support", SUPPORT), ("pilot", PILOT)]);
+    policy.rules.push(Rule {
+        name: "pilot".to_owned(),
+        when: "true".to_owned(),
+        parts: vec![(2, part(SUPPORT)), (1, part(PILOT))],
+    });
+    for of in &mut trace.conversations {
+        let second = split_draw(of.conversation) % 3 == 2;
+        (of.rule, of.entered) = (Some("pilot".to_owned()), Some(if second { PILOT } else { SUPPORT }));
+    }
+    trace.setting.policy = Box::new(policy.clone());
+    let both = Membership::plain([SUPPORT, PILOT]);
+    for (_, settings) in &mut trace.setting.agents {
+        Arc::make_mut(settings).queues = both.clone();
+    }
+    let people = People::of(&trace.conversations);
+    let run = |plan| rehearse(&trace, &people, &plan, 0).expect("a run");
+    let was = run(as_it_was(&trace).expect("a plan"));
+    let (plan, lost) = of_file(&trace, "the same", policy, Vec::new()).expect("a plan");
+    assert_eq!(lost, Vec::<String>::new());
+    let again = run(plan);
+    assert_eq!((&again.waits_ms, &again.queues), (&was.waits_ms, &was.queues));
+    assert!(was.queues["pilot"].offered > 10, "{:?}", was.queues["pilot"]);
 }
 
 #[test]

@@ -104,7 +104,7 @@ pub struct Rule {
     /// A CEL expression over the conversation's attributes that gives a boolean.
     pub when: String,
     /// Each rule may be one part of a split: (weight, classification). One part is the usual case. Which part is
-    /// taken is drawn at the gateway and recorded in the command.
+    /// taken follows from the conversation's id; the gateway finds it and records it in the command.
     pub parts: Vec<(u32, Classification)>,
 }
 

@@ -416,6 +416,7 @@ impl Backend for Node {
     async fn classify(
         &self,
         _: TenantId,
+        _: ConversationId,
         _: &CustomerId,
         _: &Channel,
         _: &BTreeMap<String, Value>,

@@ -6,6 +6,8 @@ use plotters::prelude::*;
 use super::figures::{Figures, QUARTER_MS};
 
 const SIZE: (u32, u32) = (1_280, 880);
+/// Curves of at most so many points show them.
+const MARKED: usize = 48;
 const COLOURS: [RGBColor; 6] = [
     RGBColor(90, 90, 90),
     RGBColor(31, 119, 180),
@@ -51,7 +53,23 @@ struct Panel<'a> {
     y_max: f64,
 }
 
-fn lines(area: &Area<'_>, panel: &Panel<'_>, runs: &[(&str, Vec<(f64, f64)>)]) -> Result<(), PlotError> {
+struct Curve {
+    name: String,
+    colour: RGBColor,
+    points: Vec<(f64, f64)>,
+}
+
+/// A curve of each run, which has the same colour in every panel.
+fn curves(runs: &[Figures], points: impl Fn(&Figures) -> Vec<(f64, f64)>) -> Vec<Curve> {
+    let curves = runs.iter().zip(COLOURS.iter().cycle()).map(|(run, colour)| Curve {
+        name: run.name.clone(),
+        colour: *colour,
+        points: points(run),
+    });
+    curves.filter(|curve| !curve.points.is_empty()).collect()
+}
+
+fn lines(area: &Area<'_>, panel: &Panel<'_>, curves: &[Curve]) -> Result<(), PlotError> {
     let mut chart = ChartBuilder::on(area)
         .caption(panel.title, ("sans-serif", 18))
         .margin(12)
@@ -66,12 +84,14 @@ fn lines(area: &Area<'_>, panel: &Panel<'_>, runs: &[(&str, Vec<(f64, f64)>)]) -
         .light_line_style(WHITE)
         .draw()
         .map_err(failed)?;
-    for (n, (name, points)) in runs.iter().enumerate() {
-        let colour = COLOURS[n % COLOURS.len()];
+    for Curve { name, colour, points } in curves {
+        let colour = *colour;
+        // Where they are few each is to be seen; one alone has no line.
+        let dot = if points.len() <= MARKED { 3 } else { 0 };
         chart
-            .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))
+            .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(dot))
             .map_err(failed)?
-            .label(*name)
+            .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3)));
     }
     chart
@@ -102,14 +122,18 @@ fn waits(area: &Area<'_>, runs: &[Figures]) -> Result<(), PlotError> {
         x_max: longest_s.max(1.0),
         y_max: 100.0,
     };
-    let curves: Vec<_> = runs.iter().map(|run| (run.name.as_str(), curve(run))).collect();
-    lines(area, &panel, &curves)
+    lines(area, &panel, &curves(runs, curve))
 }
 
 fn hours_from(runs: &[Figures]) -> (u64, f64) {
     let starts = runs.iter().flat_map(|run| run.quarters.iter().map(|(at, ..)| *at));
     let (first, last) = starts.fold((u64::MAX, 0), |(first, last), at| (first.min(at), last.max(at)));
     (first, (last.saturating_sub(first) + QUARTER_MS) as f64 / 3_600_000.0)
+}
+
+/// Where the figures of a quarter hour are drawn: in its middle.
+fn middle_hour(at: u64, first: u64) -> f64 {
+    (at - first + QUARTER_MS / 2) as f64 / 3_600_000.0
 }
 
 /// Of those who came in a quarter hour, how many were answered within the target.
@@ -119,10 +143,8 @@ fn levels(area: &Area<'_>, runs: &[Figures]) -> Result<(), PlotError> {
         let quarters = run.quarters.iter().filter(|(_, offered, ..)| *offered > 0);
         quarters
             .map(|(at, offered, within, _)| {
-                (
-                    (at - first) as f64 / 3_600_000.0,
-                    *within as f64 / *offered as f64 * 100.0,
-                )
+                let share = *within as f64 / *offered as f64;
+                (middle_hour(*at, first), share * 100.0)
             })
             .collect::<Vec<_>>()
     };
@@ -133,8 +155,7 @@ fn levels(area: &Area<'_>, runs: &[Figures]) -> Result<(), PlotError> {
         x_max: hours,
         y_max: 100.0,
     };
-    let curves: Vec<_> = runs.iter().map(|run| (run.name.as_str(), curve(run))).collect();
-    lines(area, &panel, &curves)
+    lines(area, &panel, &curves(runs, curve))
 }
 
 /// Each agent's share of time with work, from the least to the most.
@@ -153,28 +174,32 @@ fn agents(area: &Area<'_>, runs: &[Figures]) -> Result<(), PlotError> {
         x_max: most.max(1) as f64,
         y_max: 100.0,
     };
-    let with_agents = runs.iter().filter(|run| !run.agents.is_empty());
-    let curves: Vec<_> = with_agents.map(|run| (run.name.as_str(), curve(run))).collect();
-    lines(area, &panel, &curves)
+    lines(area, &panel, &curves(runs, curve))
 }
 
 /// Who came and who left, by quarter hour.
 fn arrivals(area: &Area<'_>, runs: &[Figures]) -> Result<(), PlotError> {
     let (first, hours) = hours_from(runs);
-    let hour = |at: u64| (at - first) as f64 / 3_600_000.0;
-    let mut names = vec!["came".to_owned()];
-    names.extend(runs.iter().map(|run| format!("left: {}", run.name)));
-    let came = runs
-        .first()
-        .map(|run| run.quarters.iter().map(|(at, n, ..)| (hour(*at), *n as f64)).collect());
-    let mut curves: Vec<Vec<(f64, f64)>> = vec![came.unwrap_or_default()];
-    curves.extend(runs.iter().map(|run| {
-        run.quarters
-            .iter()
-            .map(|(at, _, _, left)| (hour(*at), *left as f64))
-            .collect()
-    }));
-    let most = curves.iter().flatten().map(|(_, n)| *n).fold(1.0, f64::max);
+    let hour = |at: u64| middle_hour(at, first);
+    let mut all = curves(runs, |run| {
+        let quarters = run.quarters.iter();
+        quarters.map(|(at, _, _, left)| (hour(*at), *left as f64)).collect()
+    });
+    for curve in &mut all {
+        curve.name = format!("left: {}", curve.name);
+    }
+    if let Some(run) = runs.first() {
+        all.push(Curve {
+            name: "came".to_owned(),
+            colour: BLACK,
+            points: run.quarters.iter().map(|(at, n, ..)| (hour(*at), *n as f64)).collect(),
+        });
+    }
+    let most = all
+        .iter()
+        .flat_map(|curve| &curve.points)
+        .map(|(_, n)| *n)
+        .fold(1.0, f64::max);
     let panel = Panel {
         title: "Came, and left without an answer, by quarter hour",
         x: "hours",
@@ -182,6 +207,5 @@ fn arrivals(area: &Area<'_>, runs: &[Figures]) -> Result<(), PlotError> {
         x_max: hours,
         y_max: most * 1.1,
     };
-    let curves: Vec<_> = names.iter().map(String::as_str).zip(curves).collect();
-    lines(area, &panel, &curves)
+    lines(area, &panel, &all)
 }

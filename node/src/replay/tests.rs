@@ -134,7 +134,7 @@ fn the_policy_that_was_in_force_gives_what_was_given_splits_and_preferences_too(
         let second = split_draw(of.conversation) % 3 == 2;
         (of.rule, of.entered) = (Some("pilot".to_owned()), Some(if second { PILOT } else { SUPPORT }));
     }
-    trace.setting.policy = Box::new(policy.clone());
+    *trace.setting.policy = policy.clone();
     let both = Membership::plain([SUPPORT, PILOT]);
     for (_, settings) in &mut trace.setting.agents {
         Arc::make_mut(settings).queues = both.clone();

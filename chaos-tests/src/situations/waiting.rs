@@ -15,7 +15,13 @@ fn only_offer<'a>(desks: &[&'a Desk], of: ConversationId) -> Result<(&'a Desk, c
         .collect();
     match offers[..] {
         [(desk, offer)] => Ok((desk, offer)),
-        _ => anyhow::bail!("{of} was offered {} times", offers.len()),
+        _ => {
+            let told: Vec<_> = offers
+                .iter()
+                .map(|(desk, offer)| (&desk.name, offer, desk.offer_ends(of, offer.epoch)))
+                .collect();
+            anyhow::bail!("{of} is to be offered once: {told:?}");
+        }
     }
 }
 

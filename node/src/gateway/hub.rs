@@ -97,6 +97,8 @@ struct Follower {
 struct ShardListening {
     changed: BTreeSet<Key>,
     all: BTreeSet<Key>,
+    /// Customers who came, and of whom no leader has been told yet.
+    came: BTreeSet<Key>,
     received: (u64, u64),
     gap: bool,
     wake: Arc<Notify>,
@@ -244,7 +246,7 @@ impl Hub {
             .entry(key)
             .or_default()
             .push(Follower { number, listen_as, to });
-        self.note_change(key, &mut followers);
+        self.note_change(key, Some(listen_as), &mut followers);
         drop(followers);
         Following {
             hub: self.clone(),
@@ -265,15 +267,18 @@ impl Hub {
                 followers.by_key.remove(&key);
             }
         }
-        self.note_change(key, &mut followers);
+        self.note_change(key, None, &mut followers);
     }
 
-    fn note_change(&self, key: Key, followers: &mut Followers) {
+    fn note_change(&self, key: Key, came: Option<ListenAs>, followers: &mut Followers) {
         let Some(shard) = self.shard_of(key.0) else { return };
         let here = followers.by_key.contains_key(&key);
         let new = !followers.shards.contains_key(&shard);
         let listening = followers.shards.entry(shard).or_default();
         listening.changed.insert(key);
+        if came == Some(ListenAs::Customer) {
+            listening.came.insert(key);
+        }
         if here {
             listening.all.insert(key);
         } else {
@@ -348,15 +353,17 @@ impl Hub {
 
     /// Tells the leader what changed, or (with `reset`) all. `Some((term, sent))` when it noted that.
     async fn tell(&self, shards: &Shards, shard: ShardId, leader: NodeId, reset: bool) -> Option<(u64, u64)> {
-        let keys: Vec<Key> = {
+        let (keys, came): (Vec<Key>, BTreeSet<Key>) = {
             let mut followers = self.inner.followers.lock();
             let listening = followers.shards.get_mut(&shard)?;
             let changed = std::mem::take(&mut listening.changed);
-            if reset {
-                listening.all.iter().copied().collect()
+            let came = std::mem::take(&mut listening.came);
+            let keys = if reset {
+                listening.all.union(&came).copied().collect()
             } else {
                 changed.into_iter().collect()
-            }
+            };
+            (keys, came)
         };
         let mut parts = keys.chunks(CHANGES_PER_CALL);
         let mut reset_now = reset;
@@ -364,9 +371,7 @@ impl Hub {
             let part = parts.next().unwrap_or_default();
             let changes = {
                 let followers = self.inner.followers.lock();
-                part.iter()
-                    .map(|key| (key.0, key.1, followers.listeners(key)))
-                    .collect()
+                part.iter().flat_map(|key| followers.changes(key, &came)).collect()
             };
             let call = ListenCall {
                 shard: shard.0,
@@ -386,6 +391,7 @@ impl Hub {
                     let mut followers = self.inner.followers.lock();
                     if let Some(listening) = followers.shards.get_mut(&shard) {
                         listening.changed.extend(keys);
+                        listening.came.extend(came);
                     }
                     return None;
                 }
@@ -404,6 +410,18 @@ impl Hub {
 }
 
 impl Followers {
+    /// What a leader is told of a key. A customer who has come and gone since it was last told was here all the same: without
+    /// that, nobody would ever notice that they went (R32).
+    fn changes(&self, key: &Key, came: &BTreeSet<Key>) -> impl Iterator<Item = (TenantId, Followed, Listeners)> {
+        let (tenant, followed) = *key;
+        let now = self.listeners(key);
+        let was_here = (now.customers == 0 && came.contains(key)).then_some(Listeners { customers: 1, ..now });
+        was_here
+            .into_iter()
+            .chain([now])
+            .map(move |listeners| (tenant, followed, listeners))
+    }
+
     fn listeners(&self, key: &Key) -> Listeners {
         let mut listeners = Listeners::default();
         for follower in self.by_key.get(key).into_iter().flatten() {
@@ -442,5 +460,47 @@ impl Followers {
             // A full channel loses the push; the socket notices by `prev`, or is cut off as too slow.
             let _ = follower.to.try_send(push.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENANT: TenantId = TenantId(1);
+
+    /// What the leader would be told now, as (customers, staff).
+    fn told(hub: &Hub, key: Key) -> Vec<(u32, u32)> {
+        let followers = hub.inner.followers.lock();
+        let came = followers.shards[&ShardId(1)].came.clone();
+        let changes = followers.changes(&key, &came);
+        changes
+            .map(|(_, _, listeners)| (listeners.customers, listeners.staff))
+            .collect()
+    }
+
+    #[test]
+    fn who_comes_and_goes_between_two_reports_was_here() {
+        let directory = SharedDirectory::default();
+        let place = crate::directory::TenantPlace {
+            tenant: TENANT,
+            name: "ours".to_owned(),
+            shard: 1,
+            epoch: 1,
+        };
+        Arc::make_mut(&mut directory.write()).tenants.insert(TENANT, place);
+        let hub = Hub::new(1, directory);
+        let (to, _pushes) = mpsc::channel(1);
+        let id = ConversationId(7);
+        let key = (TENANT, Followed::Conversation(id));
+
+        let staff = hub.follow_conversation(TENANT, id, ListenAs::Staff, to.clone());
+        assert_eq!(told(&hub, key), [(0, 1)]);
+        let customer = hub.follow_conversation(TENANT, id, ListenAs::Customer, to);
+        assert_eq!(told(&hub, key), [(1, 1)]);
+        drop(customer);
+        assert_eq!(told(&hub, key), [(1, 1), (0, 1)], "came and went");
+        drop(staff);
+        assert_eq!(told(&hub, key), [(1, 0), (0, 0)]);
     }
 }

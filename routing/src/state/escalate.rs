@@ -12,7 +12,7 @@ use super::draft::Draft;
 use super::{admission, arrive, end, relax, timers};
 use crate::command::{Author, Body};
 use crate::event::{CloseOutcome, EntryKind, Receipt};
-use crate::ids::{ConversationId, QueueId};
+use crate::ids::{ConversationId, Millis, QueueId};
 use crate::limits;
 use crate::rejection::Rejection;
 use crate::settings::{EscalateAction, EscalateWhen, QueueSettings, Requirement};
@@ -42,31 +42,51 @@ pub(crate) fn by_length(d: &mut Draft<'_>, id: ConversationId, queue: QueueId) -
     Ok(None)
 }
 
-/// A step by time.
+/// A step by time. Steps that were due before it are taken first, so that they compose in the order of their deadlines whatever the
+/// order in which those were noticed: after an outage many are noticed at once.
 pub(crate) fn by_time(d: &mut Draft<'_>, id: ConversationId, step: u8) -> Result<Receipt, Rejection> {
-    timers::must_ring(d, id, None, Alarm::Escalation(step))?;
-    let row = d.conversation_mut(id)?;
-    row.escalated |= 1 << step;
-    row.clear_alarm(Alarm::Escalation(step));
-    let Some(queue) = row.queue else {
-        return Err(Rejection::NothingOutstanding);
-    };
+    let due_ms = timers::must_ring(d, id, None, Alarm::Escalation(step))?;
+    let row = d.conversation(id)?;
+    let queue = row.queue.ok_or(Rejection::NothingOutstanding)?;
+    let mut due: Vec<(Millis, u8)> = row
+        .alarms
+        .iter()
+        .filter_map(|(alarm, at_ms)| match alarm {
+            Alarm::Escalation(earlier) if (*at_ms, *earlier) <= (due_ms, step) => Some((*at_ms, *earlier)),
+            _ => None,
+        })
+        .collect();
+    due.sort_unstable();
+    for (_, step) in due {
+        let row = d.conversation_mut(id)?;
+        // Moved or closed: what is left was for who still waits here.
+        if row.stage != Stage::Waiting || row.queue != Some(queue) {
+            break;
+        }
+        row.escalated |= 1 << step;
+        row.clear_alarm(Alarm::Escalation(step));
+        take(d, id, queue, step)?;
+    }
+    Ok(d.receipt_for(id))
+}
+
+fn take(d: &mut Draft<'_>, id: ConversationId, queue: QueueId, step: u8) -> Result<(), Rejection> {
     let settings = d.queue(queue)?.settings.clone();
     match settings.escalations.get(usize::from(step)).map(|e| &e.action) {
-        Some(EscalateAction::RaisePriority(to)) => raise(d, id, *to)?,
+        Some(EscalateAction::RaisePriority(to)) => raise(d, id, *to),
         Some(EscalateAction::MoveQueue(to)) if *to != queue && admission::admits(d, *to) => {
             d.entry(id, EntryKind::Moved { queue: *to })?;
             arrive::join(d, id, *to)?;
-            arrive::wait(d, id)?;
+            arrive::wait(d, id)
         }
-        Some(EscalateAction::Close { text }) => close(d, id, text)?,
+        Some(EscalateAction::Close { text }) => close(d, id, text),
         Some(EscalateAction::Reclassify { required, preferred }) => {
             reclassify(d, id, required, preferred)?;
             relax::set_alarms(d.conversation_mut(id)?, &settings);
+            Ok(())
         }
-        Some(EscalateAction::MoveQueue(_)) | None => {}
+        Some(EscalateAction::MoveQueue(_)) | None => Ok(()),
     }
-    Ok(d.receipt_for(id))
 }
 
 fn raise(d: &mut Draft<'_>, id: ConversationId, to: u8) -> Result<(), Rejection> {

@@ -1,17 +1,23 @@
 //! Who waits for a step in time: relaxations, rings, escalations, and a queue that is closed.
 
 use anyhow::{Context, Result, ensure};
+use routing::event::OfferOutcome;
 use routing::ids::ConversationId;
 
 use super::Tally;
 use crate::cast::{Desk, Visitor, until};
 use crate::stage::{SECOND_STEP_MS, STEP_MS, Stage};
 
-/// The one offer that a conversation had, by the desks that it may have been made to.
+/// The one offer that a conversation had, by the desks that it may have been made to. Offers that were taken back are set aside,
+/// each told to have ended once: that is due to a customer or an agent whose way back to the cluster took longer than their grace.
 fn only_offer<'a>(desks: &[&'a Desk], of: ConversationId) -> Result<(&'a Desk, crate::cast::Offer)> {
     let offers: Vec<_> = desks
         .iter()
         .flat_map(|desk| desk.offers(of).into_iter().map(|offer| (*desk, offer)))
+        .filter(|(desk, offer)| {
+            let ends = desk.offer_ends(of, offer.epoch);
+            !matches!(&ends[..], [(_, OfferOutcome::Withdrawn { .. })])
+        })
         .collect();
     match offers[..] {
         [(desk, offer)] => Ok((desk, offer)),

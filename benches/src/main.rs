@@ -1,6 +1,13 @@
 //! `kaiwa-bench`: what a cluster of real processes can do, from outside; and whether the routing core does what theory says.
 
+mod compare;
+mod find_max;
+mod machine;
 mod messages;
+mod report;
+mod run;
+mod scenario;
+mod search;
 mod sim;
 
 use std::process::ExitCode;
@@ -17,6 +24,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// A scenario: tenants, agents and customers on a cluster of its own or on a target
+    Run(run::RunArgs),
+    /// Whether the runs of B are slower or faster than those of A
+    Compare(compare::CompareArgs),
+    /// The highest rate of a scenario that keeps within limits
+    FindMax(find_max::FindMaxArgs),
     /// Messages both ways between customers and agents over WebSocket, on three nodes on this machine
     Messages(messages::MessagesArgs),
     /// The routing core on virtual time, against exact results of queueing theory
@@ -24,13 +37,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let good = match Cli::parse().command {
-        Command::Messages(args) => messages::run(&args),
-        Command::Sim(args) => sim::run(&args),
+    let code = |good: bool| if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let ended = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::FindMax(args) => find_max::run(&args),
+        Command::Messages(args) => messages::run(&args).map(code),
+        Command::Sim(args) => sim::run(&args).map(code),
     };
-    match good {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    match ended {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("kaiwa-bench: {error:#}");
             ExitCode::FAILURE

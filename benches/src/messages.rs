@@ -3,7 +3,7 @@
 
 mod drive;
 mod ledger;
-mod machine;
+
 mod report;
 mod schedule;
 mod search;
@@ -17,6 +17,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
 
+use crate::machine;
 use drive::{Plan, Run};
 use schedule::Arrivals;
 use stage::Stage;

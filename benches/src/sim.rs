@@ -2,11 +2,11 @@
 
 mod case;
 mod chain;
-mod exact;
+pub(crate) mod exact;
 mod measure;
 mod model;
 mod report;
-mod statistics;
+pub(crate) mod statistics;
 mod table;
 #[cfg(test)]
 mod tests;

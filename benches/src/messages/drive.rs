@@ -10,9 +10,9 @@ use node::client::ClientError;
 use tokio::runtime::Handle;
 
 use super::ledger::{Ledger, MessageId, Outcome, Side, Window};
-use super::machine::{CpuTimes, Scrape, load_average};
 use super::schedule::{Arrivals, Schedule};
 use super::stage::{Board, Current, Noted, Pair, Stage, text_of};
+use crate::machine::{CpuTimes, Scrape, load_average};
 
 /// Messages that are not settled when a run gives up, in seconds of its rate.
 const BEHIND_MAX_S: f64 = 3.0;

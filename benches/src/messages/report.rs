@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::drive::Run;
-use super::machine::Spread;
+use crate::machine::Spread;
 
 /// The same for every run; there is no way to turn it off.
 pub const DURABILITY: &str = "acknowledged = fdatasync'ed in the logs of a majority of three nodes and applied on the leader; transcripts \

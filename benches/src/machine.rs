@@ -124,6 +124,18 @@ impl Scrape {
         Self(lines.filter_map(value).collect())
     }
 
+    /// The sum of all series of `name` that have `label`.
+    pub fn sum(&self, name: &str, label: &str) -> f64 {
+        let of_name = self
+            .0
+            .iter()
+            .filter_map(|(series, value)| Some((series.strip_prefix(name)?, value)));
+        of_name
+            .filter(|(labels, _)| labels.contains(label))
+            .map(|(_, value)| value)
+            .sum()
+    }
+
     /// What a histogram counted since `earlier`; all series of `name` that have all of `labels`, together.
     pub fn spread(&self, earlier: &Self, name: &str, labels: &[&str]) -> Spread {
         let mut spread = Spread::default();

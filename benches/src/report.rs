@@ -1,0 +1,134 @@
+//! What a run leaves behind: `report.json` for programs, `report.html` for people.
+
+pub mod html;
+mod plots;
+pub mod prediction;
+mod text;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::run::account::Faults;
+use crate::run::record::{Interval, Summary};
+use crate::run::sampler::Sample;
+use prediction::Prediction;
+
+pub use text::text;
+
+/// What a run is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// All was right.
+    Pass,
+    /// Something was lost, doubled, misordered, doubly assigned, over capacity, unanswered, or too much refused.
+    Fail,
+    /// The generator, and not the cluster, may have set the numbers.
+    Invalid,
+}
+
+/// Where and how it ran.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Environment {
+    pub at: String,
+    pub machine: String,
+    pub cores: usize,
+    pub memory_gib: f64,
+    pub kernel: String,
+    pub file_system: String,
+    /// Of the sources of the harness.
+    pub commit: String,
+    /// Of the harness; and the nodes' binary, when it is its own cluster.
+    pub build: String,
+    pub binary: String,
+    pub nodes: Vec<String>,
+    pub load_before: String,
+    pub load_after: String,
+}
+
+/// A run's report.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    pub format: u32,
+    pub verdict: Verdict,
+    /// Why it is not a pass.
+    pub reasons: Vec<String>,
+    pub scenario: String,
+    pub about: String,
+    pub seed: u64,
+    /// All rates were multiplied by it.
+    pub scale: f64,
+    pub warm_up_s: f64,
+    pub length_s: f64,
+    pub interval_s: f64,
+    pub service_level_s: f64,
+    pub durability: String,
+    pub environment: Environment,
+    pub agents: usize,
+    pub places: usize,
+    /// Over the measured part.
+    pub measures: BTreeMap<String, Summary>,
+    pub counts: BTreeMap<String, u64>,
+    pub faults: Faults,
+    pub refused: BTreeMap<String, u64>,
+    pub commands: u64,
+    /// Refused because something else had happened to the conversation a moment before.
+    pub overtaken: u64,
+    /// Arrivals that the generator had no room for.
+    pub dropped: u64,
+    pub connections_lost: u64,
+    pub owners_lost: u64,
+    pub transfers: u64,
+    pub customers_most: usize,
+    /// Share of arrivals that was answered within the service level's time.
+    pub service_level: Option<f64>,
+    pub abandonment: Option<f64>,
+    /// Means over the measured part, as the generator knows.
+    pub waiting_mean: f64,
+    pub occupancy: f64,
+    pub prediction: Option<Prediction>,
+    pub intervals: Vec<Interval>,
+    pub samples: Vec<Sample>,
+    /// The file, as it was.
+    pub scenario_text: String,
+}
+
+impl Report {
+    /// Writes both files into a folder.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+        std::fs::write(dir.join("report.json"), serde_json::to_vec(self)?)?;
+        std::fs::write(dir.join("report.html"), html::page(self)?)?;
+        Ok(())
+    }
+
+    /// Reads what [`Report::write`] wrote: a folder or the JSON file itself.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = if path.is_dir() {
+            path.join("report.json")
+        } else {
+            path.to_owned()
+        };
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        serde_json::from_str(&text).with_context(|| format!("{} is no report of a run", file.display()))
+    }
+
+    /// Intervals of the measured part.
+    pub fn measured(&self) -> impl Iterator<Item = &Interval> {
+        let (from_s, until_s) = (self.warm_up_s, self.warm_up_s + self.length_s);
+        self.intervals
+            .iter()
+            .filter(move |interval| interval.at_s >= from_s && interval.at_s < until_s)
+    }
+
+    /// Samples of the measured part.
+    pub fn sampled(&self) -> impl Iterator<Item = &Sample> {
+        let (from_s, until_s) = (self.warm_up_s, self.warm_up_s + self.length_s);
+        self.samples
+            .iter()
+            .filter(move |sample| sample.at_s >= from_s && sample.at_s <= until_s + 1.0)
+    }
+}

@@ -1,0 +1,301 @@
+//! The wires between people and the world that plays them: what a client is told becomes a piece of news with its time.
+
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use node::client::{Client, ClientError, ClientEvent, ClientEvents, PendingAck};
+use node::gateway::protocol::{EntryContent, ServerFrame};
+use routing::event::{OfferOutcome, Phase, UnassignReason};
+use routing::ids::{ConversationId, Epoch};
+use tokio::runtime::Handle;
+
+use super::account::Side;
+
+/// Somebody in the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Agent(usize),
+    /// By the number of the conversation.
+    Customer(u32),
+}
+
+/// Which command an answer belongs to.
+#[derive(Clone, Copy, Debug)]
+pub enum Purpose {
+    Start(u32),
+    Message(u32, Side, u32),
+    /// Of a conversation.
+    Close(u32),
+    /// Of whatever must be done, but is not watched further.
+    Other,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum What {
+    /// A message with the mark of this run: conversation, side, number.
+    Message {
+        of: u32,
+        side: Side,
+        number: u32,
+        seq: u64,
+    },
+    Offered {
+        customer: u32,
+        conversation: ConversationId,
+        epoch: Epoch,
+    },
+    /// It is not theirs.
+    OfferGone {
+        conversation: ConversationId,
+    },
+    Assigned {
+        customer: u32,
+        conversation: ConversationId,
+        epoch: Epoch,
+        at_ms: u64,
+    },
+    Unassigned {
+        conversation: ConversationId,
+        at_ms: u64,
+        wanted: bool,
+    },
+    WrapUp {
+        conversation: ConversationId,
+        epoch: Epoch,
+    },
+    WrapUpEnded {
+        conversation: ConversationId,
+    },
+    /// All that an agent has: conversation, customer, phase, epoch.
+    Desk {
+        at_ms: u64,
+        has: Vec<(ConversationId, u32, Phase, Epoch)>,
+    },
+    Connected,
+    Disconnected,
+    Gap,
+    /// The client has ended: its token was not accepted.
+    Ended(String),
+    Answered {
+        purpose: Purpose,
+        result: Result<(Option<ConversationId>, u64), String>,
+    },
+    /// A timer of the runtime was to go off then.
+    Canary {
+        intended: Instant,
+    },
+}
+
+/// A piece of news.
+#[derive(Debug)]
+pub struct News {
+    pub at: Instant,
+    pub who: Who,
+    pub what: What,
+}
+
+/// A message's text: which it is, padded to `bytes`.
+pub fn text_of(nonce: u32, conversation: u32, side: Side, number: u32, bytes: usize) -> String {
+    let letter = if side == Side::Customer { 'c' } else { 'a' };
+    let mut text = format!("{nonce:08x}:{conversation}:{letter}:{number}:");
+    while text.len() < bytes {
+        text.push('x');
+    }
+    text
+}
+
+fn id_of(text: &str, nonce: u32) -> Option<(u32, Side, u32)> {
+    let mut parts = text.split(':');
+    if u32::from_str_radix(parts.next()?, 16).ok()? != nonce {
+        return None;
+    }
+    let conversation = parts.next()?.parse().ok()?;
+    let side = match parts.next()? {
+        "c" => Side::Customer,
+        "a" => Side::Agent,
+        _ => return None,
+    };
+    Some((conversation, side, parts.next()?.parse().ok()?))
+}
+
+/// What a customer is called.
+pub fn customer_name(nonce: u32, number: u32) -> String {
+    format!("{nonce:08x}-{number}")
+}
+
+fn customer_of(name: &str, nonce: u32) -> Option<u32> {
+    let (run, number) = name.split_once('-')?;
+    (u32::from_str_radix(run, 16).ok()? == nonce).then(|| number.parse().ok())?
+}
+
+fn of_frame(frame: ServerFrame, nonce: u32) -> Option<What> {
+    Some(match frame {
+        ServerFrame::Entry(entry) => {
+            let EntryContent::Message { body, .. } = &entry.content else {
+                return None;
+            };
+            let (of, side, number) = id_of(&body.text, nonce)?;
+            What::Message {
+                of,
+                side,
+                number,
+                seq: entry.seq,
+            }
+        }
+        ServerFrame::Offered {
+            conversation,
+            epoch,
+            customer,
+            ..
+        } => What::Offered {
+            customer: customer_of(&customer, nonce)?,
+            conversation,
+            epoch,
+        },
+        ServerFrame::OfferEnded {
+            outcome: OfferOutcome::Accepted,
+            ..
+        } => return None,
+        ServerFrame::OfferEnded { conversation, .. } => What::OfferGone { conversation },
+        ServerFrame::Assigned {
+            conversation,
+            epoch,
+            at_ms,
+            customer,
+            ..
+        } => What::Assigned {
+            customer: customer_of(&customer, nonce)?,
+            conversation,
+            epoch,
+            at_ms,
+        },
+        ServerFrame::Unassigned {
+            conversation,
+            at_ms,
+            reason,
+            ..
+        } => {
+            let wanted = matches!(reason, UnassignReason::Closed | UnassignReason::Transferred);
+            What::Unassigned {
+                conversation,
+                at_ms,
+                wanted,
+            }
+        }
+        ServerFrame::WrapUp {
+            conversation, epoch, ..
+        } => What::WrapUp { conversation, epoch },
+        ServerFrame::WrapUpEnded { conversation, .. } => What::WrapUpEnded { conversation },
+        ServerFrame::Desk {
+            conversations, at_ms, ..
+        } => {
+            let has = conversations.into_iter().filter_map(|frame| {
+                let customer = customer_of(frame.customer.as_deref()?, nonce)?;
+                Some((frame.conversation, customer, frame.phase, frame.epoch?))
+            });
+            What::Desk {
+                at_ms,
+                has: has.collect(),
+            }
+        }
+        _ => return None,
+    })
+}
+
+/// The way back to the world.
+#[derive(Clone)]
+pub struct Wire {
+    pub news: Sender<News>,
+    pub runtime: Handle,
+    pub nonce: u32,
+}
+
+impl Wire {
+    fn tell(&self, who: Who, what: What) {
+        // Nobody listens when the run is over.
+        let _ = self.news.send(News {
+            at: Instant::now(),
+            who,
+            what,
+        });
+    }
+
+    /// A client whose news come here.
+    pub fn connect(&self, urls: &[String], token: String, who: Who) -> Client {
+        let _inside = self.runtime.enter();
+        let (client, events) = Client::connect(urls.to_vec(), token, 1);
+        self.runtime.spawn(read(events, self.clone(), who));
+        client
+    }
+
+    /// Waits for an answer in the background.
+    pub fn expect(&self, pending: PendingAck, who: Who, purpose: Purpose) {
+        let wire = self.clone();
+        self.runtime.spawn(async move {
+            let result = match pending.await {
+                Ok(ack) => Ok((ack.conversation, ack.seq.unwrap_or(0))),
+                Err(ClientError::Refused { code, .. }) => Err(code),
+                Err(ClientError::TooMany) => Err("client_full".to_owned()),
+                Err(ClientError::Ended) => Err("client_ended".to_owned()),
+            };
+            wire.tell(who, What::Answered { purpose, result });
+        });
+    }
+
+    /// Tells by how much timers are late, for as long as somebody listens.
+    pub fn canary(&self) {
+        const EVERY: Duration = Duration::from_millis(20);
+        let wire = self.clone();
+        self.runtime.spawn(async move {
+            loop {
+                let intended = Instant::now() + EVERY;
+                tokio::time::sleep_until(intended.into()).await;
+                let what = What::Canary { intended };
+                if wire
+                    .news
+                    .send(News {
+                        at: Instant::now(),
+                        who: Who::Agent(0),
+                        what,
+                    })
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// Takes what one client is given, for as long as it lives.
+async fn read(mut events: ClientEvents, wire: Wire, who: Who) {
+    while let Some(event) = events.recv().await {
+        let what = match event {
+            ClientEvent::Frame(frame) => match of_frame(frame, wire.nonce) {
+                Some(what) => what,
+                None => continue,
+            },
+            ClientEvent::Connected { .. } => What::Connected,
+            ClientEvent::Disconnected { .. } => What::Disconnected,
+            ClientEvent::Gap { .. } => What::Gap,
+            ClientEvent::Refused { code, detail } => What::Ended(format!("{code}: {detail}")),
+        };
+        wire.tell(who, what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_and_names_carry_their_id() {
+        let text = text_of(0xabc, 41, Side::Agent, 1_234, 200);
+        assert_eq!((text.len(), id_of(&text, 0xabc)), (200, Some((41, Side::Agent, 1_234))));
+        assert_eq!(id_of(&text, 0xabd), None, "of another run");
+        assert_eq!(id_of("hello", 0xabc), None);
+        assert_eq!(customer_of(&customer_name(0xabc, 7), 0xabc), Some(7));
+        assert_eq!(customer_of("mia", 0xabc), None);
+    }
+}

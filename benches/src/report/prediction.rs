@@ -86,14 +86,19 @@ impl Laws<'_> {
         self.customers().map(rate).sum()
     }
 
-    /// Places that standing conversations do not hold.
-    fn places(&self) -> f64 {
-        let all: usize = self.agents().map(|agents| agents.count * agents.concurrency).sum();
+    /// Places that standing conversations hold.
+    fn held(&self) -> f64 {
         let held = |customers: &crate::scenario::CustomerPlan| match customers.comes {
             Comes::Standing { count, .. } => count,
             Comes::Arriving(_) => 0,
         };
-        all.saturating_sub(self.customers().map(held).sum()) as f64
+        self.customers().map(held).sum::<usize>() as f64
+    }
+
+    /// Places that they do not.
+    fn places(&self) -> f64 {
+        let all: usize = self.agents().map(|agents| agents.count * agents.concurrency).sum();
+        (all as f64 - self.held()).max(0.0)
     }
 
     fn service_s(&self) -> f64 {
@@ -213,9 +218,9 @@ pub fn predict(scenario: &Scenario, scale: f64) -> Option<Prediction> {
             whole.service_s += service_s * rate;
             whole.patience_s += patience_s * rate;
             whole.queue += run.queue * alike;
-            whole.occupancy += run.occupancy * places * alike;
+            whole.occupancy += (run.occupancy * places + laws.held()) * alike;
         }
-        whole.places += places * alike;
+        whole.places += (places + laws.held()) * alike;
         whole.assumptions.extend(laws.assumptions());
     }
     let (all, moments) = (whole.arrivals_per_s, f64::from(MOMENTS + 1));

@@ -14,6 +14,8 @@ const LATE_MAX_MS: f64 = 5.0;
 const LATE_SHARE_MAX: f64 = 0.2;
 /// A machine is full when so much of its cores is used.
 const FULL: f64 = 0.95;
+/// Others may use so much of a full machine.
+const OTHERS_SHARE_MAX: f64 = 0.2;
 /// The generator may use so much of what is used on a full machine.
 const OWN_SHARE_MAX: f64 = 0.5;
 
@@ -48,7 +50,14 @@ fn limits(
     let (own, machine) = (mean(|sample| sample.generator_cpu), mean(|sample| sample.machine_cpu));
     let nodes = mean(|sample| sample.nodes_cpu.iter().sum());
     let local = samples.iter().any(|sample| !sample.nodes_cpu.is_empty());
-    if machine > FULL * cores && (!local || own > OWN_SHARE_MAX * (own + nodes)) {
+    let full = machine > FULL * cores;
+    let others = machine - own - nodes;
+    if full && local && others > OTHERS_SHARE_MAX * cores {
+        found.push(format!(
+            "the machine was full, and others than the nodes and the generator used {others:.2} of {machine:.2} cores"
+        ));
+    }
+    if full && (!local || own > OWN_SHARE_MAX * (own + nodes)) {
         found.push(format!(
             "the machine was full, and the generator used {own:.2} of {machine:.2} cores"
         ));

@@ -293,7 +293,10 @@ impl Socket {
     fn check_deadlines(&mut self, reading: bool, now: Instant) -> Result<(), Ending> {
         let settings = &self.gateway.settings;
         let writing = !self.out.is_empty() || self.unflushed;
-        if writing && now.duration_since(self.wrote_at) >= settings.write {
+        if !writing {
+            self.wrote_at = now; // nothing waits: what comes next has the whole time
+        }
+        if now.duration_since(self.wrote_at) >= settings.write {
             metrics::slow_consumer_disconnect("client");
             return Err(Ending::cut("slow_consumer", close::TRY_AGAIN));
         }

@@ -3,11 +3,11 @@
 
 mod drive;
 mod ledger;
-
 mod report;
 mod schedule;
 mod search;
 mod stage;
+mod talker;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::machine;
 use drive::{Plan, Run};
 use schedule::Arrivals;
-use stage::Stage;
+use stage::{Crowd, Stage};
 
 /// What to measure.
 #[derive(Debug, Args)]
@@ -34,9 +34,15 @@ pub struct MessagesArgs {
     /// Time before anything is measured
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
     warm_up: u64,
-    /// Conversations, each with a customer; eight share an agent
+    /// Conversations
     #[arg(long, default_value_t = 100)]
     conversations: usize,
+    /// Conversations of one customer: with more of them fewer connections carry the load
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=200))]
+    per_customer: u16,
+    /// Conversations of one agent
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=200))]
+    per_agent: u16,
     /// Bytes of a message's text
     #[arg(long, default_value_t = 200)]
     bytes: usize,
@@ -86,7 +92,8 @@ pub fn run(args: &MessagesArgs) -> Result<bool> {
         "a message has at most 32 KiB"
     );
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        // The sender has a thread of its own; more would only take turns with the nodes.
+        .worker_threads(1)
         .enable_all()
         .build()?;
     runtime.block_on(measure(args))
@@ -104,7 +111,12 @@ async fn measure(args: &MessagesArgs) -> Result<bool> {
     );
     let temporary = tempfile::tempdir()?;
     let dir = args.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
-    let stage = Stage::set(&binary, &dir, args.conversations)
+    let crowd = Crowd {
+        conversations: args.conversations,
+        per_customer: args.per_customer.into(),
+        per_agent: args.per_agent.into(),
+    };
+    let stage = Stage::set(&binary, &dir, crowd)
         .await
         .context("the cluster was not made ready")?;
     let pids: Vec<u32> = stage
@@ -115,9 +127,10 @@ async fn measure(args: &MessagesArgs) -> Result<bool> {
         .collect();
     let mut out = io::stdout();
     let about = format!(
-        "3 nodes (processes {pids:?}), {} conversations, {} agents, {} bytes a message, both ways in equal parts\n\
+        "3 nodes (processes {pids:?}), {} conversations, {} customers and {} agents (a connection each), {} bytes a message, both ways in equal parts\n\
          data on {} ({}); durability: {}",
         args.conversations,
+        stage.customers,
         stage.agents,
         args.bytes,
         dir.display(),

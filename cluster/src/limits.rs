@@ -6,8 +6,9 @@ use std::time::Duration;
 pub const BATCH_MAX_COMMANDS: usize = 256;
 /// Bytes of commands in one log entry (one larger command makes an entry of its own).
 pub const BATCH_MAX_BYTES: usize = 256 << 10;
-/// Batches of one shard that are proposed and not yet applied.
-pub const BATCHES_IN_FLIGHT: usize = 8;
+/// Commands that make another batch worth sending while so many (the place in the list) are proposed and not yet applied. With
+/// as many batches as places none goes out: a batch costs an entry, two appends and three flushes, whatever is in it.
+pub const BATCH_WORTH_IT: [usize; 8] = [1, 1, 8, 32, 64, 128, 256, 256];
 /// Commands that wait in a proposer before a caller is told `overloaded`.
 pub const PROPOSER_QUEUE: usize = 16_384;
 /// Places of [`PROPOSER_QUEUE`] kept for decisions and timers.
@@ -51,11 +52,17 @@ pub const LOG_CACHE_BYTES: usize = 32 << 20;
 /// One key in the row store, in bytes.
 pub const ROW_KEY_MAX_BYTES: usize = 1 << 10;
 /// Rows that wait to be written, in bytes (keys and values), before `RowStore::write` blocks.
-pub const ROWS_PENDING_MAX_BYTES: usize = 16 << 20;
-/// Rows in one batch that the row store writes: it locks readers out meanwhile.
-pub const ROWS_BATCH_MAX: usize = 2_048;
-/// How long the row store waits for more rows before it writes a batch, unless somebody waits for that batch.
-pub const ROWS_GATHER: Duration = Duration::from_millis(20);
+pub const ROWS_PENDING_MAX_BYTES: usize = 64 << 20;
+/// Rows in one batch that the row store writes: it locks readers out meanwhile. A row that is in no run counts as
+/// [`ROWS_RUN_USUAL`].
+pub const ROWS_BATCH_MAX: usize = 16_384;
+/// Rows of a run that are usually kept together under load.
+pub const ROWS_RUN_USUAL: usize = 8;
+/// Rows of a run that are kept together, in bytes.
+pub const ROWS_RUN_MAX_BYTES: usize = 16 << 10;
+/// How long the row store waits for more rows before it writes a batch, unless somebody waits for that batch, or a quarter of
+/// [`ROWS_PENDING_MAX_BYTES`] has gathered. Meanwhile they are read from memory; after a crash they are made again from the log.
+pub const ROWS_GATHER: Duration = Duration::from_millis(500);
 /// Rows that one call of `export` looks at.
 pub const ROWS_EXPORT_LOOKED_AT_MAX: usize = 50_000;
 /// sled's page cache, in bytes.
@@ -63,6 +70,9 @@ pub const ROWS_CACHE_BYTES: u64 = 128 << 20;
 /// A leader whose clock is further than this from the median of its peers hands leadership over, in milliseconds.
 pub const CLOCK_SKEW_MAX_MS: u64 = 500;
 
+// One row of the largest size beside a full run: sled must not take it for a blob (a quarter of a segment for 16 of them).
+const _: () = assert!(16 * (ROWS_RUN_MAX_BYTES + ROW_VALUE_MAX_BYTES + ROW_KEY_MAX_BYTES + 64) < (16 << 20) / 4);
+const _: () = assert!(BATCH_WORTH_IT[0] == 1 && BATCH_WORTH_IT[BATCH_WORTH_IT.len() - 1] <= BATCH_MAX_COMMANDS);
 const _: () = assert!(COMMAND_MAX_BYTES <= BATCH_MAX_BYTES);
 const _: () = assert!(BATCH_MAX_BYTES * 4 < FRAME_MAX_BYTES);
 const _: () = assert!(READ_MAX_BYTES + 2 * BATCH_MAX_BYTES < FRAME_MAX_BYTES);

@@ -1,6 +1,7 @@
 //! The proposer of a shard: gathers commands into batches, one log entry each, stamped once.
 //!
-//! Wanted: no batch waits for company (what has gathered while others were on their way goes out together); decisions
+//! Wanted: no batch waits for company while the log is idle, and small ones do not crowd it when it is not (what has gathered
+//! while others were on their way goes out together); decisions
 //! and timers go first, but leave clients half of every batch; no client group starves another; everything is bounded,
 //! and whoever finds the bound is told when to come back.
 
@@ -20,15 +21,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::ShardClock;
 use crate::limits::{
-    BATCH_MAX_BYTES, BATCH_MAX_COMMANDS, BATCHES_IN_FLIGHT, COMMAND_MAX_BYTES, PROPOSER_QUEUE, PROPOSER_QUEUE_BYTES,
+    BATCH_MAX_BYTES, BATCH_MAX_COMMANDS, BATCH_WORTH_IT, COMMAND_MAX_BYTES, PROPOSER_QUEUE, PROPOSER_QUEUE_BYTES,
     PROPOSER_RESERVED,
 };
 use crate::raft::Raft;
 use crate::raft::entry::CommandBatch;
-use crate::raft::frames::ProposeAnswer;
+use crate::raft::frames::{ProposeAnswer, pack};
 use crate::shards::{Lane, Proposed};
 use crate::state_machine::ShardId;
-use crate::transport::NodeId;
+use crate::transport::{NodeId, Reply};
 
 /// What a caller at the bound is told to wait.
 const RETRY_AFTER_MS: u64 = 100;
@@ -36,7 +37,25 @@ const RETRY_AFTER_MS: u64 = 100;
 struct Waiting {
     command: Bytes,
     deadline: Instant,
-    answer: oneshot::Sender<ProposeAnswer>,
+    answer: Answer,
+}
+
+/// Who waits for an answer. When it is dropped they read "outcome unknown".
+pub(crate) enum Answer {
+    /// Somebody on this node.
+    Here(oneshot::Sender<ProposeAnswer>),
+    /// Another node, which keeps the deadline itself: no task of ours waits with it.
+    There(ShardId, Reply),
+}
+
+impl Answer {
+    pub(crate) fn send(self, answer: ProposeAnswer) {
+        match self {
+            // A caller that stopped waiting is no error.
+            Self::Here(to) => _ = to.send(answer),
+            Self::There(shard, reply) => reply.send(pack(shard, &answer)),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -105,7 +124,7 @@ impl Queues {
             };
             self.took(&waiting);
             if waiting.deadline <= now {
-                let _ = waiting.answer.send(ProposeAnswer::Overloaded {
+                waiting.answer.send(ProposeAnswer::Overloaded {
                     retry_after_ms: RETRY_AFTER_MS,
                 });
                 continue;
@@ -141,44 +160,35 @@ impl Proposer {
         }
     }
 
-    /// Queues a command; the answer comes when it is applied or refused.
-    pub(crate) fn offer(
-        &self,
-        group: u64,
-        lane: Lane,
-        command: Bytes,
-        deadline: Instant,
-    ) -> Result<oneshot::Receiver<ProposeAnswer>, ProposeAnswer> {
+    /// Queues a command; the answer comes when it is applied or refused, or at once when there is no room for it.
+    pub(crate) fn offer(&self, group: u64, lane: Lane, command: Bytes, deadline: Instant, answer: Answer) {
         if command.len() > COMMAND_MAX_BYTES {
-            return Err(ProposeAnswer::TooLarge);
+            return answer.send(ProposeAnswer::TooLarge);
         }
-        let (answer, answered) = oneshot::channel();
-        {
-            let mut queues = self.queues.lock();
-            if queues.closed {
-                return Err(ProposeAnswer::NotLeader(None));
+        let mut queues = self.queues.lock();
+        let most = match lane {
+            Lane::Client => PROPOSER_QUEUE - PROPOSER_RESERVED,
+            Lane::Decision => PROPOSER_QUEUE,
+        };
+        let refused = if queues.closed {
+            ProposeAnswer::NotLeader(None)
+        } else if queues.commands >= most || queues.bytes + command.len() > PROPOSER_QUEUE_BYTES {
+            ProposeAnswer::Overloaded {
+                retry_after_ms: RETRY_AFTER_MS,
             }
-            let most = match lane {
-                Lane::Client => PROPOSER_QUEUE - PROPOSER_RESERVED,
-                Lane::Decision => PROPOSER_QUEUE,
+        } else {
+            let waiting = Waiting {
+                command,
+                deadline,
+                answer,
             };
-            if queues.commands >= most || queues.bytes + command.len() > PROPOSER_QUEUE_BYTES {
-                return Err(ProposeAnswer::Overloaded {
-                    retry_after_ms: RETRY_AFTER_MS,
-                });
-            }
-            queues.push(
-                group,
-                lane,
-                Waiting {
-                    command,
-                    deadline,
-                    answer,
-                },
-            );
-        }
-        self.arrived.notify_one();
-        Ok(answered)
+            queues.push(group, lane, waiting);
+            drop(queues);
+            self.arrived.notify_one();
+            return;
+        };
+        drop(queues);
+        answer.send(refused);
     }
 
     /// Commands that wait.
@@ -190,7 +200,7 @@ impl Proposer {
     pub(crate) fn refuse_all(&self, leader: Option<NodeId>) {
         let all = self.queues.lock().take_all();
         for waiting in all {
-            let _ = waiting.answer.send(ProposeAnswer::NotLeader(leader));
+            waiting.answer.send(ProposeAnswer::NotLeader(leader));
         }
     }
 
@@ -198,7 +208,7 @@ impl Proposer {
     pub(crate) async fn run(self: Arc<Self>, raft: Raft, clock: Arc<ShardClock>, stop: CancellationToken) {
         let mut in_flight: FuturesUnordered<JoinHandle<()>> = FuturesUnordered::new();
         loop {
-            while in_flight.len() < BATCHES_IN_FLIGHT {
+            while self.may_propose(in_flight.len()) {
                 let batch = self.queues.lock().take_batch(Instant::now());
                 if batch.is_empty() {
                     break;
@@ -210,12 +220,19 @@ impl Proposer {
                 biased;
                 () = stop.cancelled() => break,
                 Some(_) = in_flight.next() => {}
-                () = self.arrived.notified(), if in_flight.len() < BATCHES_IN_FLIGHT => {}
+                () = self.arrived.notified(), if in_flight.len() < BATCH_WORTH_IT.len() => {}
             }
         }
         self.queues.lock().closed = true;
         self.refuse_all(None);
         // What is on its way is answered, or dropped, which its callers read as "outcome unknown".
+    }
+
+    /// Whether another batch may go out while so many are on their way.
+    fn may_propose(&self, in_flight: usize) -> bool {
+        BATCH_WORTH_IT
+            .get(in_flight)
+            .is_some_and(|&least| self.pending() >= least)
     }
 
     /// Hands a batch to openraft; the future that is returned waits for its outcome and answers everybody.
@@ -252,7 +269,7 @@ fn answer_all(batch: Vec<Waiting>, outcome: Option<Outcome>) -> &'static str {
         Some(Ok(written)) => {
             let index = written.log_id.index;
             for (waiting, reply) in batch.into_iter().zip(written.data.0) {
-                let _ = waiting.answer.send(ProposeAnswer::Done(Proposed { index, reply }));
+                waiting.answer.send(ProposeAnswer::Done(Proposed { index, reply }));
             }
             return "applied";
         }
@@ -263,7 +280,7 @@ fn answer_all(batch: Vec<Waiting>, outcome: Option<Outcome>) -> &'static str {
         Some(Err(_)) | None => (ProposeAnswer::Unknown, "unknown"),
     };
     for waiting in batch {
-        let _ = waiting.answer.send(answer.clone());
+        waiting.answer.send(answer.clone());
     }
     result
 }
@@ -277,16 +294,21 @@ mod tests {
     fn filled(commands: &[(u64, Lane, &'static [u8])]) -> (Proposer, Answers) {
         let proposer = Proposer::new(ShardId(1));
         let later = Instant::now() + std::time::Duration::from_secs(60);
-        let answers = commands
-            .iter()
-            .map(|&(group, lane, bytes)| {
-                proposer
-                    .offer(group, lane, Bytes::from_static(bytes), later)
-                    .ok()
-                    .unwrap()
-            })
-            .collect();
+        let offer = |&(group, lane, bytes): &(u64, Lane, &'static [u8])| offer(&proposer, group, lane, bytes, later);
+        let answers = commands.iter().map(offer).collect();
         (proposer, answers)
+    }
+
+    fn offer(
+        proposer: &Proposer,
+        group: u64,
+        lane: Lane,
+        command: &'static [u8],
+        deadline: Instant,
+    ) -> oneshot::Receiver<ProposeAnswer> {
+        let (answer, answered) = oneshot::channel();
+        proposer.offer(group, lane, Bytes::from_static(command), deadline, Answer::Here(answer));
+        answered
     }
 
     fn batch(proposer: &Proposer) -> Vec<Bytes> {
@@ -330,20 +352,25 @@ mod tests {
         let commands = vec![(1, Lane::Client, &b"c"[..]); PROPOSER_QUEUE - PROPOSER_RESERVED];
         let (proposer, _answers) = filled(&commands);
         let later = Instant::now() + std::time::Duration::from_secs(60);
-        let refused = proposer.offer(2, Lane::Client, Bytes::from_static(b"x"), later);
-        assert!(matches!(refused, Err(ProposeAnswer::Overloaded { .. })));
+        let mut refused = |lane| offer(&proposer, 2, lane, b"x", later).try_recv().ok();
+        let overloaded = Some(ProposeAnswer::Overloaded { retry_after_ms: 100 });
+        assert_eq!(refused(Lane::Client), overloaded);
         for _ in 0..PROPOSER_RESERVED {
-            assert!(
-                proposer
-                    .offer(2, Lane::Decision, Bytes::from_static(b"x"), later)
-                    .is_ok()
-            );
+            // Nothing yet; its other end is let go, which is no matter here.
+            assert_eq!(refused(Lane::Decision), None);
         }
-        assert!(
-            proposer
-                .offer(2, Lane::Decision, Bytes::from_static(b"x"), later)
-                .is_err()
-        );
+        assert_eq!(refused(Lane::Decision), overloaded);
+    }
+
+    #[tokio::test]
+    async fn small_batches_do_not_crowd_the_log() {
+        let (proposer, _answers) = filled(&[(1, Lane::Client, b"c"); 10]);
+        let may: Vec<_> = (0..10).map(|in_flight| proposer.may_propose(in_flight)).collect();
+        assert_eq!(may, [true, true, true, false, false, false, false, false, false, false]);
+        let (proposer, _answers) = filled(&[(1, Lane::Client, b"c"); 256]);
+        assert!((0..BATCH_WORTH_IT.len()).all(|in_flight| proposer.may_propose(in_flight)));
+        assert!(!proposer.may_propose(BATCH_WORTH_IT.len()), "as many as there may be");
+        assert!(!Proposer::new(ShardId(1)).may_propose(0), "of nothing");
     }
 
     #[tokio::test]
@@ -353,17 +380,15 @@ mod tests {
         let first: usize = batch(&proposer).iter().map(Bytes::len).sum();
         assert!(first <= BATCH_MAX_BYTES);
         let later = Instant::now() + std::time::Duration::from_secs(60);
-        let refused = proposer.offer(2, Lane::Client, Bytes::from(vec![0; COMMAND_MAX_BYTES + 1]), later);
-        assert!(matches!(refused, Err(ProposeAnswer::TooLarge)));
+        let too_large: &'static [u8] = &[0; COMMAND_MAX_BYTES + 1];
+        let refused = offer(&proposer, 2, Lane::Client, too_large, later).await;
+        assert_eq!(refused, Ok(ProposeAnswer::TooLarge));
     }
 
     #[tokio::test]
     async fn what_waited_too_long_is_certainly_not_proposed() {
         let proposer = Proposer::new(ShardId(1));
-        let answer = proposer
-            .offer(1, Lane::Client, Bytes::from_static(b"x"), Instant::now())
-            .ok()
-            .unwrap();
+        let answer = offer(&proposer, 1, Lane::Client, b"x", Instant::now());
         assert!(batch(&proposer).is_empty());
         assert!(matches!(answer.await, Ok(ProposeAnswer::Overloaded { .. })));
     }

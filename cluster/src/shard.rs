@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{ReadPolicy, ServerState};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{ShardClock, WallClock};
 use crate::environment::{Blocking, SnapshotFiles};
 use crate::error::StartError;
-use crate::proposer::Proposer;
+use crate::proposer::{Answer, Proposer};
 use crate::raft::Raft;
 use crate::raft::frames::{ProposeAnswer, ReadAnswer};
 use crate::raft::inbound::Inbound;
@@ -191,17 +191,21 @@ impl Replica {
         command: bytes::Bytes,
         deadline: Instant,
     ) -> ProposeAnswer {
-        let leader = self.leader();
-        if leader != Some(self.node) {
-            return ProposeAnswer::NotLeader(leader);
-        }
-        let answered = match self.proposer.offer(group, lane, command, deadline) {
-            Ok(answered) => answered,
-            Err(refused) => return refused,
-        };
+        let (answer, answered) = oneshot::channel();
+        self.offer(group, lane, command, deadline, Answer::Here(answer));
         match tokio::time::timeout_at(deadline, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => ProposeAnswer::Unknown,
+        }
+    }
+
+    /// The same for who waits elsewhere.
+    pub(crate) fn offer(&self, group: u64, lane: Lane, command: bytes::Bytes, deadline: Instant, answer: Answer) {
+        let leader = self.leader();
+        if leader == Some(self.node) {
+            self.proposer.offer(group, lane, command, deadline, answer);
+        } else {
+            answer.send(ProposeAnswer::NotLeader(leader));
         }
     }
 

@@ -27,6 +27,11 @@ pub struct Batch<'a> {
     pub commands: &'a [Bytes],
 }
 
+/// Tables from this number on hold runs: their keys end in a number of eight bytes, big-endian, and rows whose keys differ
+/// in it alone follow on each other (a conversation's entries). Such a row is written once, and neither replaced nor removed;
+/// the store keeps neighbours together, which makes them many times cheaper.
+pub const RUN_TABLES_FROM: u8 = 128;
+
 /// A row for the row store: written with the entry that made it, durable before a snapshot covers that entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {

@@ -14,10 +14,10 @@ use crate::query::{Answer, Query};
 pub const QUERY: u16 = 1000;
 /// Call: what a node listens to. [`ListenCall`] → [`ListenReply`].
 pub const LISTEN: u16 = 1001;
-/// Frame: something for a node's listeners. [`PushHead`], then [`WirePush`].
-pub const PUSH: u16 = 1002;
 /// Frame: somebody types. [`TypingFrame`].
 pub const TYPING: u16 = 1003;
+/// Frame: things for a node's listeners. [`PushHead`], then each [`WirePush`] with its length before it. (1002 was one alone.)
+pub const PUSHES: u16 = 1004;
 
 /// A forwarded query.
 #[derive(Debug, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ pub enum ListenReply {
     Unknown,
 }
 
-/// Head of a push: who sent it, and its number in the row of pushes from that leader to this node.
+/// Head of a frame of pushes: who sent it, and its number in the row of frames from that leader to this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushHead {
     /// Which shard.
@@ -116,6 +116,38 @@ pub enum WirePushKind {
     Read(ConversationId, Reader, Seq),
     Typing(ConversationId, Reader, bool),
     AgentItem(Arc<AgentItem>),
+}
+
+/// A [`WirePush`] as its sender has it, written the same way.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct WirePushRef<'a> {
+    /// Whose.
+    pub tenant: TenantId,
+    /// What.
+    pub what: WirePushKindRef<'a>,
+}
+
+/// The variants of [`WirePushKind`], in their order.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[allow(missing_docs)]
+pub enum WirePushKindRef<'a> {
+    Entry(&'a Entry),
+    Conversation(&'a ConversationView),
+    Read(ConversationId, Reader, Seq),
+    Typing(ConversationId, Reader, bool),
+    AgentItem(&'a AgentItem),
+}
+
+impl WirePushKindRef<'_> {
+    /// Who follows what gets it.
+    pub fn followed(&self) -> Followed {
+        match self {
+            Self::Entry(entry) => Followed::Conversation(entry.conversation),
+            Self::Conversation(view) => Followed::Conversation(view.conversation),
+            Self::Read(id, ..) | Self::Typing(id, ..) => Followed::Conversation(*id),
+            Self::AgentItem(item) => Followed::Agent(item.agent),
+        }
+    }
 }
 
 /// Somebody types, or stopped.

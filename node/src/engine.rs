@@ -19,7 +19,7 @@ use routing::rejection::Rejection;
 use tokio::sync::oneshot;
 
 use crate::actors::supervisor::SupervisorMessage;
-use crate::calls::{LISTEN, ListenCall, ListenReply, PUSH, QUERY, QueryCall, QueryReply, TYPING, TypingFrame};
+use crate::calls::{LISTEN, ListenCall, ListenReply, PUSHES, QUERY, QueryCall, QueryReply, TYPING, TypingFrame};
 use crate::directory::{DirectoryCommand, DirectoryReply, DirectoryState, TenantKey};
 use crate::error::EngineError;
 use crate::gateway::hub::Hub;
@@ -385,7 +385,7 @@ impl Service for NodeService {
 
     fn deliver(&self, from: NodeId, kind: u16, body: Bytes) {
         match kind {
-            PUSH => self.hub.deliver(&body),
+            PUSHES => self.hub.deliver(&body),
             TYPING => {
                 if let Ok(frame) = codec::decode::<TypingFrame>(&body, 1024)
                     && let Some(supervisor) = self.replicas.supervisor(ShardId(frame.shard))

@@ -4,6 +4,7 @@
 //! never an id of a conversation, an agent or a customer. Those of the `raft`, `storage` and `link` areas are reported by
 //! `cluster` itself; the table describes them all the same.
 
+pub mod counted;
 pub mod process;
 pub mod table;
 
@@ -13,12 +14,15 @@ use std::time::Duration;
 use metrics::{Unit, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use counted::Counted;
 use table::{Kind, METRICS};
 
 /// How often samples are folded; without it they would pile up between scrapes.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+
+static MESSAGE_DELIVERY: Counted = Counted::new("kaiwa_message_delivery_seconds");
 
 /// Installs the recorder of this process. Later calls change nothing.
 pub fn install() -> Result<(), BuildError> {
@@ -50,8 +54,14 @@ pub async fn upkeep() {
 /// Everything there is, in Prometheus' text format.
 pub fn render() -> String {
     let mut text = HANDLE.get().map(PrometheusHandle::render).unwrap_or_default();
-    process::render_into(&mut text);
+    render_the_rest_into(&mut text);
     text
+}
+
+/// What the recorder does not hold.
+fn render_the_rest_into(text: &mut String) {
+    MESSAGE_DELIVERY.render_into(text);
+    process::render_into(text);
 }
 
 /// Media type of [`render`].
@@ -297,7 +307,7 @@ pub fn message(direction: &'static str, role: &'static str) {
 
 /// From commit to the listener's socket.
 pub fn message_delivery(took: Duration) {
-    histogram!("kaiwa_message_delivery_seconds").record(took.as_secs_f64());
+    MESSAGE_DELIVERY.record(took);
 }
 
 /// Messages that were sent again after a reconnect.

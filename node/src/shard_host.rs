@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use cluster::codec;
 use cluster::limits::COMMAND_MAX_BYTES;
-use cluster::state_machine::{Applied, Batch, Row, SnapshotWriter, StateMachine};
+use cluster::state_machine::{Applied, Batch, RUN_TABLES_FROM, Row, SnapshotWriter, StateMachine};
 use parking_lot::RwLock;
 use routing::command::{COMMAND_SCHEMA, Envelope};
 use routing::event::{AgentItem, AgentItemKind, ConversationView, Entry, Event, Phase, Receipt, TenantEvent};
@@ -20,8 +20,8 @@ use routing::view::Presence;
 
 use crate::actors::feed::EventFeed;
 
-/// The table of transcripts: (tenant, conversation, seq) → entry.
-pub const ENTRIES: u8 = 1;
+/// The table of transcripts: (tenant, conversation, seq) → entry. A table of runs: an entry never changes.
+pub const ENTRIES: u8 = RUN_TABLES_FROM;
 /// The table of closed conversations: (tenant, conversation) → view.
 pub const CLOSED: u8 = 2;
 /// The table of presences: (tenant, when, agent, position in their stream) → presence. Who was there when, for replays (R40).

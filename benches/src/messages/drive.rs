@@ -6,12 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use node::client::ClientError;
-use tokio::runtime::Handle;
 
 use super::ledger::{Ledger, MessageId, Outcome, Side, Window};
 use super::schedule::{Arrivals, Schedule};
-use super::stage::{Board, Current, Noted, Pair, Stage, text_of};
+use super::stage::{Board, Current, Noted, Pair, Stage};
+use super::talker::Spoken;
 use crate::machine::{CpuTimes, Scrape, load_average};
 
 /// Messages that are not settled when a run gives up, in seconds of its rate.
@@ -126,8 +125,7 @@ pub async fn run(stage: &Stage, plan: Plan) -> Result<Run> {
         started,
         over: Arc::clone(&over),
     };
-    let runtime = Handle::current();
-    let sending = tokio::task::spawn_blocking(move || sender.send_all(&runtime));
+    let sending = tokio::task::spawn_blocking(move || sender.send_all());
     let before = look(stage, &http, started + plan.warm_up).await?;
     let after = look(stage, &http, started + plan.warm_up + plan.length).await?;
     over.store(true, Ordering::Relaxed);
@@ -163,22 +161,31 @@ struct Sender {
 
 impl Sender {
     /// Sends every message at its time, or as soon after it as this thread gets to it. `true`: broken off.
-    fn send_all(self, runtime: &Handle) -> bool {
+    fn send_all(self) -> bool {
         let Plan { run, rate, .. } = self.plan;
         let length = self.plan.warm_up + self.plan.length;
         let senders = self.pairs.len() * 2;
         let behind_max = (rate * BEHIND_MAX_S) as usize + senders;
-        for planned in Schedule::new(self.plan.arrivals, rate, senders, length, self.plan.seed) {
-            let wait = (self.started + planned.at).saturating_duration_since(Instant::now());
+        let mut schedule = Schedule::new(self.plan.arrivals, rate, senders, length, self.plan.seed).peekable();
+        let mut due = Vec::new();
+        while let Some(first) = schedule.peek() {
+            let wait = (self.started + first.at).saturating_duration_since(Instant::now());
             if !wait.is_zero() {
                 thread::sleep(wait);
             }
+            let now = self.started.elapsed();
+            while let Some(planned) = schedule.next_if(|planned| planned.at <= now) {
+                due.push(planned);
+            }
             let sent = self.board.ledger(run, |ledger, now_us| {
-                let id = ledger.sent(planned.sender, planned.at.as_micros() as u64, now_us);
-                (id, ledger.open())
+                let ids = due.drain(..).map(|planned| {
+                    let intended_us = planned.at.as_micros() as u64;
+                    ledger.sent(planned.sender, intended_us, now_us)
+                });
+                (ids.collect::<Vec<_>>(), ledger.open())
             });
-            let Some((id, open)) = sent else { return true };
-            self.send(runtime, id);
+            let Some((ids, open)) = sent else { return true };
+            ids.into_iter().for_each(|id| self.send(id));
             let late = self.over.load(Ordering::Relaxed) && self.started.elapsed() > length + LATE_MAX;
             if open > behind_max || late {
                 return true;
@@ -187,23 +194,18 @@ impl Sender {
         false
     }
 
-    fn send(&self, runtime: &Handle, id: MessageId) {
+    fn send(&self, id: MessageId) {
         let pair = &self.pairs[id.sender / 2];
-        let client = match id.side() {
-            Side::Customer => &pair.customer,
-            Side::Agent => &pair.agent,
+        let (talker, epoch) = match id.side() {
+            Side::Customer => (&pair.customer, None),
+            Side::Agent => (&pair.agent, Some(pair.epoch)),
         };
-        let run = self.plan.run;
-        let ack = client.message(pair.conversation, text_of(run, id, self.plan.bytes));
-        let board = self.board.clone();
-        runtime.spawn(async move {
-            let result = ack.await;
-            board.ledger(run, |ledger, now_us| match result {
-                Ok(ack) => ledger.acknowledged(id, ack.seq.unwrap_or(0), now_us),
-                Err(ClientError::Refused { code, .. }) => ledger.refused(id, code),
-                Err(ClientError::TooMany) => ledger.refused(id, "client_full".to_owned()),
-                Err(ClientError::Ended) => ledger.refused(id, "client_ended".to_owned()),
-            });
+        talker.say(Spoken {
+            run: self.plan.run,
+            id,
+            conversation: Arc::clone(&pair.conversation),
+            epoch,
+            bytes: self.plan.bytes,
         });
     }
 }

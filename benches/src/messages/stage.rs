@@ -11,23 +11,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use node::auth::{Grant, Role, SigningKey, issue_token, unix_now_s};
-use node::client::{Client, ClientEvent, ClientEvents};
-use node::gateway::protocol::{EntryContent, EntryFrame, ServerFrame};
+use node::gateway::protocol::{ClientFrame, WantedPresence, web_chat};
 use node::local::{LocalCluster, LocalOptions};
-use routing::ids::{ConversationId, TenantId};
+use routing::ids::TenantId;
 
-use super::ledger::{Ledger, MessageId, Side};
+use super::ledger::{Ledger, Side};
+use super::talker::Talker;
 
 const TENANT: TenantId = TenantId(0x0193_0000_0000_7000_8000_0000_0000_00be);
 const SECRET: &str = "a secret for measurements only, of more than 32 bytes";
 const KID: &str = "bench-1";
 const NODES: usize = 3;
-/// Chats of one agent.
-const CONCURRENT: usize = 8;
 /// Time for everybody to come.
 const COMING: Duration = Duration::from_secs(120);
-/// Conversations are opened so many at a time.
-const OPENING_AT_ONCE: usize = 32;
 
 /// Limits that a measurement must not meet: one person here speaks as fast as many do.
 const MORE: &str = "
@@ -59,8 +55,8 @@ pub struct Noted {
 struct Notebook {
     current: Option<Current>,
     noted: Noted,
-    /// Conversation → number of its agent.
-    owners: HashMap<ConversationId, usize>,
+    /// Conversation → number of its agent, and the epoch.
+    owners: HashMap<String, (usize, u64)>,
 }
 
 /// Where readers write.
@@ -91,6 +87,31 @@ impl Board {
         })
     }
 
+    /// Tells the account of whichever run there is; `act` is given its number.
+    pub fn tell(&self, act: impl FnOnce(&mut Ledger, u64, u64)) {
+        self.with(|notes| {
+            if let Some(current) = notes.current.as_mut() {
+                let now_us = current.started.elapsed().as_micros() as u64;
+                act(&mut current.ledger, current.run, now_us);
+            }
+        });
+    }
+
+    /// An agent got a conversation.
+    pub fn assigned(&self, conversation: String, agent: usize, epoch: u64) {
+        self.with(|notes| notes.owners.insert(conversation, (agent, epoch)));
+    }
+
+    /// An entry did not follow on the one before.
+    pub fn gap(&self) {
+        self.with(|notes| notes.noted.gaps += 1);
+    }
+
+    /// A connection ended.
+    pub fn disconnected(&self) {
+        self.with(|notes| notes.noted.disconnects += 1);
+    }
+
     /// Beside messages, since the start.
     pub fn noted(&self) -> Noted {
         self.with(|notes| notes.noted)
@@ -100,11 +121,24 @@ impl Board {
 /// A conversation with both of its ends.
 pub struct Pair {
     /// Which.
-    pub conversation: ConversationId,
+    pub conversation: Arc<str>,
+    /// Of its assignment.
+    pub epoch: u64,
     /// Who started it.
-    pub customer: Client,
+    pub customer: Talker,
     /// Who owns it.
-    pub agent: Client,
+    pub agent: Talker,
+}
+
+/// How many there are of everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowd {
+    /// Conversations in all.
+    pub conversations: usize,
+    /// Of one customer.
+    pub per_customer: usize,
+    /// Of one agent.
+    pub per_agent: usize,
 }
 
 /// The cluster and everybody in it.
@@ -117,38 +151,13 @@ pub struct Stage {
     pub board: Board,
     /// How many agents there are.
     pub agents: usize,
-    clients: Vec<Client>,
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        self.clients.iter().for_each(Client::close);
-    }
-}
-
-/// A message's text: which it is, padded to `bytes`.
-pub fn text_of(run: u64, id: MessageId, bytes: usize) -> String {
-    let mut text = format!("{run}:{}:{}:", id.sender, id.number);
-    while text.len() < bytes {
-        text.push('x');
-    }
-    text
-}
-
-fn id_of(text: &str) -> Option<(u64, MessageId)> {
-    let mut parts = text.split(':');
-    let mut number = || parts.next()?.parse().ok();
-    let (run, sender, number) = (number()?, number()?, number()?);
-    let id = MessageId {
-        sender: sender as usize,
-        number: number as usize,
-    };
-    Some((run, id))
+    /// How many customers.
+    pub customers: usize,
 }
 
 impl Stage {
     /// Starts three nodes of `binary` with everything in `dir`, and opens the conversations.
-    pub async fn set(binary: &Path, dir: &Path, conversations: usize) -> Result<Self> {
+    pub async fn set(binary: &Path, dir: &Path, crowd: Crowd) -> Result<Self> {
         let cluster = LocalCluster::start(LocalOptions {
             binary: binary.to_owned(),
             dir: dir.to_owned(),
@@ -159,56 +168,53 @@ impl Stage {
             more: MORE.to_owned(),
         })
         .await?;
-        let places = places(conversations);
-        let agents: usize = places.iter().map(Vec::len).sum();
+        let places = places(crowd.conversations, crowd.per_agent);
         load_tenant(&cluster, binary, dir, &places)?;
         let mut stage = Self {
             cluster,
             pairs: Arc::default(),
             board: Board::default(),
-            agents,
-            clients: Vec::new(),
+            agents: places.iter().map(Vec::len).sum(),
+            customers: 0,
         };
-        let pairs = tokio::time::timeout(COMING, stage.people_come(&places)).await;
+        let pairs = tokio::time::timeout(COMING, stage.people_come(&places, crowd.per_customer)).await;
         stage.pairs = Arc::new(pairs.context("the conversations were not open in time")??);
         Ok(stage)
     }
 
-    async fn people_come(&mut self, places: &[Vec<usize>]) -> Result<Vec<Pair>> {
+    async fn people_come(&mut self, places: &[Vec<usize>], per_customer: usize) -> Result<Vec<Pair>> {
         let urls = self.cluster.api_urls();
-        let mut agents: Vec<Client> = Vec::new();
+        let mut agents: Vec<Talker> = Vec::new();
         let mut pairs = Vec::new();
-        let mut customers = 0;
         for (group, places) in places.iter().enumerate() {
             for _ in places {
                 let number = agents.len();
-                let token = token(Role::Agent, &agent_name(number))?;
-                let (agent, events) = Client::connect(vec![urls[(group + 1) % NODES].clone()], token, 1);
-                tokio::spawn(read(events, self.board.clone(), Side::Agent, number));
-                agent.sign_in().await.context("an agent could not sign in")?;
-                agents.push(agent.clone());
-                self.clients.push(agent);
+                let (url, token) = (&urls[(group + 1) % NODES], token(Role::Agent, &agent_name(number))?);
+                let agent = Talker::connect(url, token, self.board.clone(), Side::Agent, number).await?;
+                let sign_in = ClientFrame::SignIn {
+                    number: 0,
+                    presence: WantedPresence::Available,
+                };
+                agent.command(sign_in).await.context("an agent could not sign in")?;
+                agents.push(agent);
             }
             let mut coming = places.iter().sum::<usize>();
             while coming > 0 {
-                let now = coming.min(OPENING_AT_ONCE);
-                let mut started = Vec::new();
-                for _ in 0..now {
-                    let token = token(Role::Customer, &format!("customer-{customers}"))?;
-                    let (customer, events) = Client::connect(vec![urls[group].clone()], token, 1);
-                    tokio::spawn(read(events, self.board.clone(), Side::Customer, customers));
-                    customers += 1;
-                    self.clients.push(customer.clone());
-                    started.push((customer.start(BTreeMap::new(), None), customer));
-                }
-                for (ack, customer) in started {
-                    let ack = ack.await.context("a conversation could not be started")?;
-                    let conversation = ack.conversation.context("an acknowledgement names no conversation")?;
-                    let agent = agents[self.owner(conversation).await].clone();
+                let now = coming.min(per_customer);
+                let number = self.customers;
+                let token = token(Role::Customer, &format!("customer-{number}"))?;
+                let customer = Talker::connect(&urls[group], token, self.board.clone(), Side::Customer, number).await?;
+                self.customers += 1;
+                let started = futures::future::join_all((0..now).map(|_| customer.command(start()))).await;
+                for conversation in started {
+                    let conversation = conversation.context("a conversation could not be started")?;
+                    let conversation = conversation.context("an acknowledgement names no conversation")?;
+                    let (owner, epoch) = self.owner(&conversation).await;
                     pairs.push(Pair {
-                        conversation,
-                        customer,
-                        agent,
+                        conversation: conversation.into(),
+                        epoch,
+                        customer: customer.clone(),
+                        agent: agents[owner].clone(),
                     });
                 }
                 coming -= now;
@@ -217,12 +223,12 @@ impl Stage {
         Ok(pairs)
     }
 
-    async fn owner(&self, conversation: ConversationId) -> usize {
+    async fn owner(&self, conversation: &str) -> (usize, u64) {
         loop {
-            if let Some(owner) = self.board.with(|notes| notes.owners.get(&conversation).copied()) {
+            if let Some(owner) = self.board.with(|notes| notes.owners.get(conversation).copied()) {
                 return owner;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
@@ -234,14 +240,25 @@ impl Stage {
     }
 }
 
-/// Places of each agent, by group of agents; exactly as many as there are customers in the group.
-fn places(conversations: usize) -> Vec<Vec<usize>> {
+fn start() -> ClientFrame {
+    ClientFrame::Start {
+        number: 0,
+        channel: web_chat(),
+        attributes: BTreeMap::new(),
+        message: None,
+        schedule: None,
+        callback: None,
+    }
+}
+
+/// Places of each agent, by group of agents; exactly as many as there are conversations in the group.
+fn places(conversations: usize, per_agent: usize) -> Vec<Vec<usize>> {
     let group = |group: usize| {
         let mut left = conversations / NODES + usize::from(group < conversations % NODES);
         let mut places = Vec::new();
         while left > 0 {
-            places.push(left.min(CONCURRENT));
-            left -= left.min(CONCURRENT);
+            places.push(left.min(per_agent));
+            left -= left.min(per_agent);
         }
         places
     };
@@ -309,62 +326,21 @@ channels = {{ web_chat = {{ concurrent_max = {places} }} }}
     Ok(())
 }
 
-/// Takes what one client is given, for as long as it lives.
-async fn read(mut events: ClientEvents, board: Board, side: Side, number: usize) {
-    while let Some(event) = events.recv().await {
-        match event {
-            ClientEvent::Frame(ServerFrame::Entry(entry)) => saw(&board, side, &entry),
-            ClientEvent::Frame(ServerFrame::Assigned { conversation, .. }) => {
-                board.with(|notes| notes.owners.insert(conversation, number));
-            }
-            ClientEvent::Gap { .. } => board.with(|notes| notes.noted.gaps += 1),
-            ClientEvent::Disconnected { .. } => board.with(|notes| notes.noted.disconnects += 1),
-            ClientEvent::Refused { code, detail } => eprintln!("a client was refused: {code}: {detail}"),
-            _ => {}
-        }
-    }
-}
-
-fn saw(board: &Board, side: Side, entry: &EntryFrame) {
-    if let EntryContent::Message { body, .. } = &entry.content
-        && let Some((run, id)) = id_of(&body.text)
-    {
-        // Of an earlier run: it was counted as lost there.
-        board.ledger(run, |ledger, now_us| ledger.seen(id, side, entry.seq, now_us));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn texts_carry_their_id_and_have_their_length() {
-        let id = MessageId {
-            sender: 41,
-            number: 1_234,
-        };
-        let text = text_of(3, id, 200);
-        assert_eq!((text.len(), id_of(&text)), (200, Some((3, id))));
-        assert_eq!(id_of("hello"), None);
-    }
-
-    #[test]
     fn there_are_as_many_places_as_conversations() {
         for conversations in [1, 3, 24, 100, 301] {
-            let places = places(conversations);
+            let places = places(conversations, 8);
             assert_eq!(places.iter().flatten().sum::<usize>(), conversations);
             let groups: Vec<usize> = places.iter().map(|group| group.iter().sum()).collect();
             assert!(
                 groups.iter().max().unwrap() - groups.iter().min().unwrap() <= 1,
                 "{groups:?}"
             );
-            assert!(
-                places
-                    .iter()
-                    .flatten()
-                    .all(|&places| (1..=CONCURRENT).contains(&places))
-            );
+            assert!(places.iter().flatten().all(|&places| (1..=8).contains(&places)));
         }
     }
 }

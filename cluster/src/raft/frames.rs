@@ -73,7 +73,7 @@ pub(crate) struct ProposeFrame {
 }
 
 /// The leader's answer to a command.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ProposeAnswer {
     /// Applied.
     Done(Proposed),

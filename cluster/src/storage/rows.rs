@@ -5,6 +5,9 @@
 //!   barrier: the writer has come so far ──► flush ──► fdatasync on our own descriptor
 //! ```
 //!
+//! What sled costs is the number of its rows, not their bytes. So rows of a run (see [`RUN_TABLES_FROM`]) gather for a while and
+//! are kept together, several under the key of the first.
+//!
 //! sled's `flush` is not durable: it ends with `sync_file_range`. The barrier therefore syncs sled's file itself. Values
 //! stay small and segments large, because what sled puts into its blobs folder is never synced by anybody.
 
@@ -28,7 +31,7 @@ use super::durable_file::FailStop;
 use super::rows_codec::{self, ExportPage};
 use super::{RowStore, measures};
 use crate::limits;
-use crate::state_machine::{Row, ShardId};
+use crate::state_machine::{RUN_TABLES_FROM, Row, ShardId};
 
 /// The node's rows, in sled.
 pub struct SledRows {
@@ -237,8 +240,21 @@ impl Shared {
         if let Some((_, stored)) = self.overlay.read().get(key) {
             return Ok(Some(stored.clone()));
         }
-        let found = self.with_sled("rows_get", |db| db.get(key))?;
-        Ok(found.map(|stored| Bytes::copy_from_slice(&stored)))
+        if !rows_codec::is_in_run(key) {
+            let found = self.with_sled("rows_get", |db| db.get(key))?;
+            return Ok(found.map(|stored| Bytes::copy_from_slice(&stored)));
+        }
+        let mut found = None;
+        if let Some((first, kept)) = self.with_sled("rows_get", |db| run_before(db, key))? {
+            let look = rows_codec::each_row(&first, &kept, |row, stored| {
+                if row == key {
+                    found = Some(Bytes::copy_from_slice(stored));
+                }
+                Ok(row < key)
+            });
+            look.map_err(|error| self.damaged(error))?;
+        }
+        Ok(found)
     }
 
     /// Rows of the overlay that a scan with this limit can meet.
@@ -259,6 +275,11 @@ impl Shared {
     fn damaged(&self, error: io::Error) -> io::Error {
         self.fail("rows_read", &error)
     }
+}
+
+/// The last run of the table that begins at `key` or before it.
+fn run_before(db: &sled::Db, key: &[u8]) -> sled::Result<Option<(sled::IVec, sled::IVec)>> {
+    db.range(&key[..5]..=key).next_back().transpose()
 }
 
 /// sled's errors as the system's; its panics too, which damaged files can cause.
@@ -318,20 +339,38 @@ impl RowStore for SledRows {
                 last = Some(key.clone());
             }
         }
-        self.shared.with_sled("rows_scan", |db| {
-            let mut found = 0;
-            for row in db.range(from.clone()..until.clone()) {
-                let (key, stored) = row?;
-                if found == limit || last.as_deref().is_some_and(|last| *key > *last) {
-                    break;
-                }
-                if !merged.contains_key(&*key) {
-                    found += usize::from(matches!(rows_codec::read_row(&stored), Ok((_, Some(_)))));
-                    merged.insert(key.to_vec(), Bytes::copy_from_slice(&stored));
+        let mut found = 0;
+        let mut take = |key: &[u8], stored: &[u8]| {
+            if found == limit || key >= &until[..] || last.as_deref().is_some_and(|last| key > last) {
+                return Ok(false);
+            }
+            if key >= &from[..] && !merged.contains_key(key) {
+                found += usize::from(rows_codec::read_row(stored)?.1.is_some());
+                merged.insert(key.to_vec(), Bytes::copy_from_slice(stored));
+            }
+            Ok(true)
+        };
+        let damage = self.shared.with_sled("rows_scan", |db| {
+            // A run that begins before the range may reach into it.
+            let before = if table >= RUN_TABLES_FROM {
+                run_before(db, &from)?
+            } else {
+                None
+            };
+            for row in before.into_iter().map(Ok).chain(db.range(from.clone()..until.clone())) {
+                let (key, kept) = row?;
+                match rows_codec::each_row(&key, &kept, &mut take) {
+                    // The run before the range may end before it, too.
+                    Ok(false) if *key >= *from => break,
+                    Ok(_) => {}
+                    Err(error) => return Ok(Some(error)),
                 }
             }
-            Ok(())
+            Ok(None)
         })?;
+        if let Some(error) = damage {
+            return Err(self.shared.damaged(error));
+        }
         let mut rows = Vec::new();
         for (key, stored) in merged {
             let (_, value) = rows_codec::read_row(&stored).map_err(|error| self.shared.damaged(error))?;
@@ -376,7 +415,8 @@ impl RowStore for SledRows {
                     return Ok(Some(key.to_vec()));
                 }
                 looked_at += 1;
-                damage = page.offer(&key, &stored).err();
+                let offered = rows_codec::each_row(&key, &stored, |key, stored| page.offer(key, stored).map(|()| true));
+                damage = offered.err();
                 if damage.is_some() {
                     break;
                 }

@@ -5,6 +5,7 @@
 //! | `"k"` | schema of this store, u16 |
 //! | shard (4) | applied index of the shard (8) |
 //! | shard (4), table (1), key | index that wrote the row (8), value |
+//! | the same, of a table of runs | neighbours from that key on: number (8), length (4), index and value as above; … |
 //!
 //! All numbers are big-endian. A removed row stays as an index with its highest bit set and no value, so that a replica
 //! which has the row learns of the removal.
@@ -14,10 +15,10 @@ use std::io;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::limits;
-use crate::state_machine::{Row, ShardId};
+use crate::state_machine::{RUN_TABLES_FROM, Row, ShardId};
 
 pub(super) const SCHEMA_KEY: &[u8] = b"k";
-pub(super) const SCHEMA: u16 = 1;
+pub(super) const SCHEMA: u16 = 2;
 const EXPORT_SCHEMA: u16 = 1;
 const REMOVED: u64 = 1 << 63;
 
@@ -38,6 +39,69 @@ pub(super) fn shard_end(shard: ShardId) -> Option<[u8; 4]> {
     shard.0.checked_add(1).map(u32::to_be_bytes)
 }
 
+/// Whether the row with this whole key is kept in a run.
+pub(super) fn is_in_run(key: &[u8]) -> bool {
+    key.get(4).is_some_and(|table| *table >= RUN_TABLES_FROM)
+}
+
+/// What a run's rows share, and the number in which they differ.
+pub(super) fn split_run_key(key: &[u8]) -> io::Result<(&[u8], u64)> {
+    match key.split_last_chunk::<8>() {
+        Some((shared, number)) if shared.len() >= 5 => Ok((shared, u64::from_be_bytes(*number))),
+        _ => Err(damaged("a key of a run has no number")),
+    }
+}
+
+/// Appends a row to a run.
+pub(super) fn add_to_run(run: &mut Vec<u8>, number: u64, stored: &[u8]) {
+    run.extend_from_slice(&number.to_be_bytes());
+    // A stored row is far below 4 GiB.
+    run.extend_from_slice(&(stored.len() as u32).to_be_bytes());
+    run.extend_from_slice(stored);
+}
+
+/// The rows of a run, in order: number, and what is stored.
+pub(super) fn read_run(mut run: &[u8]) -> impl Iterator<Item = io::Result<(u64, &[u8])>> {
+    std::iter::from_fn(move || {
+        if run.is_empty() {
+            return None;
+        }
+        let mut next = || {
+            let (number, rest) = run.split_first_chunk::<8>()?;
+            let (length, rest) = rest.split_first_chunk::<4>()?;
+            let (stored, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+            run = rest;
+            Some((u64::from_be_bytes(*number), stored))
+        };
+        let row = next();
+        if row.is_none() {
+            run = &[];
+        }
+        Some(row.ok_or_else(|| damaged("a run is cut short")))
+    })
+}
+
+/// Takes what sled keeps under a key apart into rows with their whole keys; `give` says whether to go on.
+pub(super) fn each_row<'a>(
+    key: &[u8],
+    kept: &'a [u8],
+    mut give: impl FnMut(&[u8], &'a [u8]) -> io::Result<bool>,
+) -> io::Result<bool> {
+    if !is_in_run(key) {
+        return give(key, kept);
+    }
+    let (shared, _) = split_run_key(key)?;
+    let mut whole = key.to_vec();
+    for row in read_run(kept) {
+        let (number, stored) = row?;
+        whole[shared.len()..].copy_from_slice(&number.to_be_bytes());
+        if !give(&whole, stored)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The row as it is stored.
 pub(super) fn stored_row(shard: ShardId, index: u64, row: &Row) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let value_len = row.value.as_ref().map_or(0, |value| value.len());
@@ -47,6 +111,10 @@ pub(super) fn stored_row(shard: ShardId, index: u64, row: &Row) -> io::Result<(V
             row.table,
             row.key.len()
         );
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    if row.table >= RUN_TABLES_FROM && (row.key.len() < 8 || row.value.is_none()) {
+        let reason = format!("row of table {}, which holds runs: no number, or a removal", row.table);
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
     let mut stored = Vec::with_capacity(8 + value_len);

@@ -1,4 +1,4 @@
-//! A signed-in agent: connections, presence lease, pushes of the agent's own stream.
+//! A signed-in agent: connections and presence lease. Items of their stream go to them past it, from the supervisor.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,13 +7,11 @@ use std::time::Duration;
 use cluster::transport::NodeId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use routing::command::Command;
-use routing::event::AgentItem;
 use routing::ids::{AgentId, TenantId};
 use routing::view::Presence;
 
 use super::mailbox::{Mailbox, Posted};
 use super::supervisor::{Reign, SupervisorMessage};
-use crate::calls::{WirePush, WirePushKind};
 
 /// Name in metrics.
 pub const ACTOR_TYPE: &str = "agent";
@@ -28,8 +26,6 @@ const REIGN_GRACE: Duration = Duration::from_secs(6);
 pub enum AgentMessage {
     /// How many of the agent's connections a node has.
     Connections(NodeId, u32),
-    /// An item of the agent's stream.
-    Item(Arc<AgentItem>),
     /// A grace is over.
     GraceOver(u64),
 }
@@ -133,13 +129,6 @@ impl Actor for Agent {
     ) -> Result<(), ActorProcessingErr> {
         match message.open(ACTOR_TYPE) {
             AgentMessage::Connections(node, count) => self.connections(node, count, &myself, state),
-            AgentMessage::Item(item) => {
-                let push = WirePush {
-                    tenant: self.tenant,
-                    what: WirePushKind::AgentItem(item),
-                };
-                self.reign.fan_out.push(state.nodes.keys().copied(), &push);
-            }
             AgentMessage::GraceOver(number) => {
                 if number == state.graces && state.nodes.is_empty() {
                     self.grace_over(state);

@@ -1,4 +1,5 @@
-//! A conversation that somebody listens to.
+//! A conversation that somebody listens to: whether its customer is there, and who types. What the log records goes to the
+//! listeners past it, from the supervisor.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use routing::ids::{ConversationId, TenantId};
 
 use super::mailbox::{Mailbox, Posted};
 use super::supervisor::{Reign, SupervisorMessage};
-use crate::calls::{Listeners, WirePush, WirePushKind};
+use crate::calls::{Listeners, WirePushKindRef, WirePushRef};
 
 /// Name in metrics.
 pub const ACTOR_TYPE: &str = "conversation";
@@ -24,8 +25,6 @@ const CUSTOMER_GRACE: Duration = Duration::from_secs(2);
 pub enum ConversationMessage {
     /// How many sockets of a node listen.
     Listeners(NodeId, Listeners),
-    /// Something that the log recorded.
-    Push(WirePushKind),
     /// Somebody types.
     Typing(Reader, bool),
     /// The grace of an absent customer is over.
@@ -149,24 +148,11 @@ impl Actor for Conversation {
     ) -> Result<(), ActorProcessingErr> {
         match message.open(ACTOR_TYPE) {
             ConversationMessage::Listeners(node, listeners) => self.listeners(node, listeners, &myself, state),
-            ConversationMessage::Push(what) => {
-                self.reign.fan_out.push(
-                    state.nodes.keys().copied(),
-                    &WirePush {
-                        tenant: self.tenant,
-                        what,
-                    },
-                );
-            }
             ConversationMessage::Typing(who, typing) => {
-                let what = WirePushKind::Typing(self.conversation, who, typing);
-                self.reign.fan_out.push(
-                    state.nodes.keys().copied(),
-                    &WirePush {
-                        tenant: self.tenant,
-                        what,
-                    },
-                );
+                let what = WirePushKindRef::Typing(self.conversation, who, typing);
+                let tenant = self.tenant;
+                let nodes = state.nodes.keys().copied();
+                self.reign.fan_out.gather().push(nodes, &WirePushRef { tenant, what });
             }
             ConversationMessage::CustomerGraceOver(absence) => {
                 if absence == state.absences && state.customers() == 0 {

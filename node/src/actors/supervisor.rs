@@ -23,12 +23,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::agent::{Agent, AgentMessage};
 use super::conversation::{Conversation, ConversationMessage};
-use super::fan_out::FanOut;
+use super::fan_out::{FanOut, Gathering};
 use super::feed::{EventBatch, EventFeed, Fed};
 use super::mailbox::{Mailbox, Posted};
 use super::measure::{ActorFigures, Measures};
 use super::queue_manager::{QueueManager, QueueManagerMessage};
-use crate::calls::{Followed, ListenCall, ListenReply, Listeners, TypingFrame, WirePushKind};
+use crate::calls::{Followed, ListenCall, ListenReply, Listeners, TypingFrame, WirePushKindRef, WirePushRef};
 use crate::directory::SharedDirectory;
 use crate::limits::LISTENER_SILENCE;
 use crate::query::WaitingPlace;
@@ -183,6 +183,8 @@ struct Court {
     agents: HashMap<(TenantId, AgentId), Mailbox<AgentMessage>>,
     children: HashMap<ActorId, Child>,
     nodes: BTreeMap<NodeId, ListeningNode>,
+    /// Which of the nodes listen to what.
+    listening: HashMap<(TenantId, Followed), Vec<NodeId>>,
     measures: Measures,
 }
 
@@ -274,6 +276,7 @@ impl ShardSupervisor {
             agents: HashMap::new(),
             children: HashMap::new(),
             nodes: BTreeMap::new(),
+            listening: HashMap::new(),
             measures,
         });
         for tenant in tenants {
@@ -359,6 +362,13 @@ impl ShardSupervisor {
                 self.begin_reign(term, state).await;
             }
             Fed::Batches(batches) => {
+                if let Some(court) = &state.court {
+                    // All that there is goes out together.
+                    let mut gathering = court.reign.fan_out.gather();
+                    for event in batches.iter().flat_map(|batch| &batch.events) {
+                        court.push(event, &mut gathering);
+                    }
+                }
                 for batch in batches {
                     self.batch(batch, state).await;
                 }
@@ -381,7 +391,6 @@ impl ShardSupervisor {
         }
         for event in &batch.events {
             court.measures.count(event, || court.reign.tenant_name(event.tenant));
-            court.push(event);
         }
         for tenant in unknown {
             self.start_queue_manager(tenant, state).await;
@@ -436,10 +445,14 @@ impl ShardSupervisor {
         let Some(listening) = court.nodes.get_mut(&node) else {
             return;
         };
-        if listeners.none() {
-            listening.counts.remove(&(tenant, followed));
+        let listens = !listeners.none();
+        let listened = if listens {
+            listening.counts.insert((tenant, followed), listeners)
         } else {
-            listening.counts.insert((tenant, followed), listeners);
+            listening.counts.remove(&(tenant, followed))
+        };
+        if listened.is_some() != listens {
+            court.note_listening(tenant, followed, node, listens);
         }
         if court.has_actor(tenant, followed) {
             court.tell_listeners(tenant, followed, node, listeners);
@@ -595,50 +608,41 @@ impl Court {
             return;
         };
         for (tenant, followed) in listening.counts.into_keys() {
+            self.note_listening(tenant, followed, node, false);
             self.tell_listeners(tenant, followed, node, Listeners::default());
         }
     }
 
     fn listened_to(&self, tenant: TenantId, followed: Followed) -> bool {
-        self.nodes
-            .values()
-            .any(|listening| listening.counts.contains_key(&(tenant, followed)))
+        self.listening.contains_key(&(tenant, followed))
     }
 
-    /// Gives an event to the actor that it concerns.
-    fn push(&mut self, TenantEvent { tenant, event }: &TenantEvent) {
-        let (conversation, push) = match event {
-            Event::Entry(entry) => (entry.conversation, WirePushKind::Entry(Arc::new(entry.clone()))),
-            Event::Conversation(view) => (
-                view.conversation,
-                WirePushKind::Conversation(Arc::new((**view).clone())),
-            ),
+    fn note_listening(&mut self, tenant: TenantId, followed: Followed, node: NodeId, listens: bool) {
+        let nodes = self.listening.entry((tenant, followed)).or_default();
+        nodes.retain(|other| *other != node);
+        if listens {
+            nodes.push(node);
+        } else if nodes.is_empty() {
+            self.listening.remove(&(tenant, followed));
+        }
+    }
+
+    /// Gives what the log recorded to the nodes that listen to it.
+    fn push(&self, TenantEvent { tenant, event }: &TenantEvent, gathering: &mut Gathering<'_>) {
+        let what = match event {
+            Event::Entry(entry) => WirePushKindRef::Entry(entry),
+            Event::Conversation(view) => WirePushKindRef::Conversation(view),
             Event::Read {
                 conversation,
                 reader,
                 seq,
-            } => (*conversation, WirePushKind::Read(*conversation, *reader, *seq)),
-            Event::Agent(item) => {
-                if let Some(agent) = self.agents.get(&(*tenant, item.agent))
-                    && agent.post(AgentMessage::Item(Arc::new(item.clone()))).is_err()
-                {
-                    self.doubt(*tenant, Followed::Agent(item.agent));
-                }
-                return;
-            }
+            } => WirePushKindRef::Read(*conversation, *reader, *seq),
+            Event::Agent(item) => WirePushKindRef::AgentItem(item),
             _ => return,
         };
-        if let Some(actor) = self.conversations.get(&(*tenant, conversation))
-            && actor.post(ConversationMessage::Push(push)).is_err()
-        {
-            self.doubt(*tenant, Followed::Conversation(conversation));
-        }
-    }
-
-    /// A push was lost before it was numbered: the listening nodes are asked to begin again.
-    fn doubt(&mut self, tenant: TenantId, followed: Followed) {
-        for listening in self.nodes.values_mut() {
-            listening.stale |= listening.counts.contains_key(&(tenant, followed));
+        if let Some(nodes) = self.listening.get(&(*tenant, what.followed())) {
+            let tenant = *tenant;
+            gathering.push(nodes.iter().copied(), &WirePushRef { tenant, what });
         }
     }
 }

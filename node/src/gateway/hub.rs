@@ -21,7 +21,7 @@ use routing::ids::{AgentId, ConversationId, Seq, TenantId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 
-use crate::actors::fan_out::open_push;
+use crate::actors::fan_out::open_pushes;
 use crate::calls::{Followed, LISTEN, ListenCall, ListenReply, Listeners, TYPING, TypingFrame, WirePush, WirePushKind};
 use crate::directory::SharedDirectory;
 use crate::limits::LISTENER_HEARTBEAT;
@@ -202,12 +202,14 @@ impl Hub {
         self.inner.followers.lock().drains.len()
     }
 
-    /// Takes a push from a leader.
+    /// Takes a frame of pushes from a leader.
     pub fn deliver(&self, frame: &[u8]) {
-        let Some((head, push)) = open_push(frame) else {
-            tracing::warn!("a push could not be read");
+        let Some((head, pushes)) = open_pushes(frame) else {
+            tracing::warn!("a frame of pushes could not be read");
             return;
         };
+        // Read before the lock, which all sockets of the node share.
+        let pushes: Vec<_> = pushes.collect();
         let mut followers = self.inner.followers.lock();
         if let Some(listening) = followers.shards.get_mut(&ShardId(head.shard)) {
             let (term, number) = listening.received;
@@ -222,7 +224,18 @@ impl Hub {
                 listening.wake.notify_one();
             }
         }
-        followers.give(&push);
+        for push in &pushes {
+            match push {
+                Some(push) => followers.give(push),
+                None => {
+                    tracing::warn!("a push could not be read");
+                    if let Some(listening) = followers.shards.get_mut(&ShardId(head.shard)) {
+                        listening.gap = true;
+                        listening.wake.notify_one();
+                    }
+                }
+            }
+        }
     }
 
     fn next_number(&self) -> u64 {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures::stream::{SplitSink, SplitStream};
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use rand::Rng;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -219,33 +219,50 @@ impl Socket {
         let mut batch = Vec::new();
         (self.heard_at, self.wrote_at, self.ping_at) = (now, now, now + settings.idle / 3);
         let mut sweep_at = now + Duration::from_secs(1);
+        let timer = sleep_until(sweep_at);
+        tokio::pin!(timer);
         loop {
             connection.start_reads(&self.out);
             if let Some(reason) = self.out.given_up() {
                 return Ending::told(reason, close::TRY_AGAIN);
             }
             self.report_pending();
-            let writing = !self.out.is_empty() || self.unflushed;
-            let reading = connection.takes_more();
+            // At once, whatever has gathered; only what the socket does not take is waited for below.
+            if self.writing() && self.write().now_or_never().is_some_and(|written| written.is_err()) {
+                return Ending::gone("broken");
+            }
+            let (writing, reading) = (self.writing(), connection.takes_more());
             let wake_at = sweep_at.min(token_ends).min(leave_at.unwrap_or(token_ends));
+            if timer.deadline() != wake_at {
+                timer.as_mut().reset(wake_at);
+            }
             tokio::select! {
-                message = self.stream.next(), if reading => match self.read(message) {
-                    Err(ending) => return ending,
-                    Ok(None) => {}
-                    Ok(Some(text)) => match bucket.take(Instant::now()) {
-                        Ok(()) => {
-                            offences = 0;
-                            self.frame(&mut connection, &text);
-                        }
-                        Err(retry_after_ms) => {
-                            offences += 1;
-                            metrics::rate_limited("frames");
-                            if offences > RATE_OFFENCES_MAX {
-                                return Ending::told("rate_limited", close::TRY_AGAIN);
+                message = self.stream.next(), if reading => {
+                    // With it what else has come, as far as it is taken.
+                    let mut next = Some(message);
+                    while let Some(message) = next {
+                        if let Some(text) = match self.read(message) {
+                            Err(ending) => return ending,
+                            Ok(text) => text,
+                        } {
+                            match bucket.take(self.heard_at) {
+                                Ok(()) => {
+                                    offences = 0;
+                                    self.frame(&mut connection, &text);
+                                }
+                                Err(retry_after_ms) => {
+                                    offences += 1;
+                                    metrics::rate_limited("frames");
+                                    if offences > RATE_OFFENCES_MAX {
+                                        return Ending::told("rate_limited", close::TRY_AGAIN);
+                                    }
+                                    self.too_fast(&text, retry_after_ms);
+                                }
                             }
-                            self.too_fast(&text, retry_after_ms);
                         }
-                    },
+                        let more = connection.takes_more() && self.out.has_room();
+                        next = more.then(|| self.stream.next().now_or_never()).flatten();
+                    }
                 },
                 came = pushes.recv_many(&mut batch, PUSHES_PENDING_MAX) => {
                     // A full channel may have lost pushes, the last of them without a later one that shows it.
@@ -264,13 +281,19 @@ impl Socket {
                         return Ending::cut("slow_consumer", close::TRY_AGAIN);
                     }
                 }
-                Some(done) = connection.jobs.next(), if !connection.jobs.is_empty() => connection.done(done, &mut self.out),
+                Some(done) = connection.jobs.next(), if !connection.jobs.is_empty() => {
+                    let mut next = Some(done);
+                    while let Some(done) = next {
+                        connection.done(done, &mut self.out);
+                        next = connection.jobs.next().now_or_never().flatten();
+                    }
+                }
                 result = write(&mut self.sink, &mut self.out, &mut self.unflushed, &mut self.wrote_at), if writing => {
                     if result.is_err() {
                         return Ending::gone("broken");
                     }
                 }
-                () = sleep_until(wake_at) => {
+                () = &mut timer => {
                     let now = Instant::now();
                     if now >= token_ends {
                         return Ending::told("token_expired", close::POLICY);
@@ -289,11 +312,19 @@ impl Socket {
         }
     }
 
+    /// Something waits to be written, or is written and not flushed.
+    fn writing(&self) -> bool {
+        !self.out.is_empty() || self.unflushed
+    }
+
+    async fn write(&mut self) -> Result<(), axum::Error> {
+        write(&mut self.sink, &mut self.out, &mut self.unflushed, &mut self.wrote_at).await
+    }
+
     /// Once a second.
     fn check_deadlines(&mut self, reading: bool, now: Instant) -> Result<(), Ending> {
         let settings = &self.gateway.settings;
-        let writing = !self.out.is_empty() || self.unflushed;
-        if !writing {
+        if !self.writing() {
             self.wrote_at = now; // nothing waits: what comes next has the whole time
         }
         if now.duration_since(self.wrote_at) >= settings.write {
@@ -346,12 +377,12 @@ impl Socket {
     }
 
     /// What came: text, nothing of interest, or the end.
-    fn read(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<Option<String>, Ending> {
+    fn read(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<Option<Utf8Bytes>, Ending> {
         self.heard_at = Instant::now();
         self.ping_at = self.heard_at + self.gateway.settings.idle / 3;
         match message {
             None => Err(Ending::gone("client_gone")),
-            Some(Ok(Message::Text(text))) => Ok(Some(text.as_str().to_owned())),
+            Some(Ok(Message::Text(text))) => Ok(Some(text)),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
             Some(Ok(Message::Close(_))) => Err(Ending::gone("client_closed")),
             Some(Ok(Message::Binary(_))) => {
@@ -380,7 +411,7 @@ impl Socket {
         if let Some(code) = ending.code {
             let rest = async {
                 while ending.write_rest && !self.out.is_empty() {
-                    write(&mut self.sink, &mut self.out, &mut self.unflushed, &mut self.wrote_at).await?;
+                    self.write().await?;
                 }
                 self.sink
                     .send(Message::Close(Some(CloseFrame {

@@ -64,7 +64,7 @@ fn rendered() -> String {
         report_everything();
     });
     let mut text = handle.render();
-    process::render_into(&mut text);
+    render_the_rest_into(&mut text);
     text
 }
 

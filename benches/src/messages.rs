@@ -7,6 +7,7 @@ mod report;
 mod schedule;
 mod search;
 mod stage;
+mod standing;
 mod talker;
 
 use std::io::{self, Write};
@@ -43,6 +44,9 @@ pub struct MessagesArgs {
     /// Conversations of one agent
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=200))]
     per_agent: u16,
+    /// Conversations that are open beside these and silent: for a state of a size
+    #[arg(long, default_value_t = 0)]
+    standing: u64,
     /// Bytes of a message's text
     #[arg(long, default_value_t = 200)]
     bytes: usize,
@@ -140,6 +144,23 @@ async fn measure(args: &MessagesArgs) -> Result<bool> {
     if !args.json {
         writeln!(out, "{about}")?;
     }
+    let cost = match args.standing {
+        0 => None,
+        count => Some(standing::open(&stage, count).await?),
+    };
+    if let Some(cost) = cost.as_ref().filter(|_| !args.json) {
+        let mib = |bytes: u64| bytes >> 20;
+        let nodes: Vec<String> = (cost.resident.iter().zip(cost.each()))
+            .map(|((before, after), each)| format!("{} → {} MiB ({each} bytes each)", mib(*before), mib(*after)))
+            .collect();
+        let rate = cost.count as f64 / cost.took.as_secs_f64();
+        writeln!(
+            out,
+            "{} conversations stand, opened at {rate:.0}/s; resident memory of the nodes: {}",
+            cost.count,
+            nodes.join(", "),
+        )?;
+    }
     let mut runs = Vec::new();
     let mut show = |run: &Run| -> Result<()> {
         if args.json {
@@ -162,7 +183,15 @@ async fn measure(args: &MessagesArgs) -> Result<bool> {
     };
     if args.json {
         let found = found.map(|rate| json!({"p99_ms_max": args.p99_ms, "rate": rate}));
-        let all = json!({"about": about, "runs": runs, "find_max": found});
+        let standing = cost.map(|cost| {
+            json!({
+                "count": cost.count,
+                "seconds": cost.took.as_secs_f64(),
+                "resident_bytes": cost.resident,
+                "bytes_each": cost.each(),
+            })
+        });
+        let all = json!({"about": about, "standing": standing, "runs": runs, "find_max": found});
         writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
     } else if let Some(found) = found {
         match found {

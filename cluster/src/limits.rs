@@ -60,9 +60,9 @@ pub const ROWS_BATCH_MAX: usize = 16_384;
 pub const ROWS_RUN_USUAL: usize = 8;
 /// Rows of a run that are kept together, in bytes.
 pub const ROWS_RUN_MAX_BYTES: usize = 16 << 10;
-/// How long the row store waits for more rows before it writes a batch, unless somebody waits for that batch, or a quarter of
+/// How long the row store waits for more rows before it writes a batch, unless somebody waits for that batch, or half of
 /// [`ROWS_PENDING_MAX_BYTES`] has gathered. Meanwhile they are read from memory; after a crash they are made again from the log.
-pub const ROWS_GATHER: Duration = Duration::from_millis(500);
+pub const ROWS_GATHER: Duration = Duration::from_secs(2);
 /// Rows that one call of `export` looks at.
 pub const ROWS_EXPORT_LOOKED_AT_MAX: usize = 50_000;
 /// sled's page cache, in bytes.

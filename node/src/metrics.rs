@@ -14,7 +14,7 @@ use std::time::Duration;
 use metrics::{Unit, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use counted::Counted;
+use counted::{Counted, CountedTotal};
 use table::{Kind, METRICS};
 
 /// How often samples are folded; without it they would pile up between scrapes.
@@ -22,6 +22,11 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
 
+static MESSAGES: CountedTotal<2, 4> = CountedTotal::new(
+    "kaiwa_messages_total",
+    ["direction", "role"],
+    (["in", "out"], ["customer", "agent", "supervisor", "admin"]),
+);
 static MESSAGE_DELIVERY: Counted = Counted::new("kaiwa_message_delivery_seconds");
 
 /// Installs the recorder of this process. Later calls change nothing.
@@ -60,6 +65,7 @@ pub fn render() -> String {
 
 /// What the recorder does not hold.
 fn render_the_rest_into(text: &mut String) {
+    MESSAGES.render_into(text);
     MESSAGE_DELIVERY.render_into(text);
     process::render_into(text);
 }
@@ -302,7 +308,7 @@ pub fn connection_closed(role: &'static str, transport: &'static str, reason: &'
 
 /// A client's frame: `in`, `out`.
 pub fn message(direction: &'static str, role: &'static str) {
-    counter!("kaiwa_messages_total", "direction" => direction, "role" => role).increment(1);
+    MESSAGES.increment(direction, role);
 }
 
 /// From commit to the listener's socket.

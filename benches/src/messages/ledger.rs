@@ -55,6 +55,9 @@ pub struct Ledger {
     duplicated: u64,
     misordered: u64,
     refused: BTreeMap<String, u64>,
+    /// Of the last acknowledgement in the window, and the longest time without one.
+    last_ack_us: u64,
+    quiet_us: u64,
     ack_us: Histogram<u64>,
     delivery_us: Histogram<u64>,
     lag_us: Histogram<u64>,
@@ -111,6 +114,8 @@ pub struct Outcome {
     pub acknowledged: u64,
     /// Acknowledgements that came within the measured window, per second.
     pub throughput: f64,
+    /// The longest time within the measured window in which nothing was acknowledged, µs.
+    pub quiet_us: u64,
     /// What must not happen.
     pub faults: Faults,
     /// Refused messages, by code.
@@ -147,6 +152,8 @@ impl Ledger {
             duplicated: 0,
             misordered: 0,
             refused: BTreeMap::new(),
+            last_ack_us: window.from_us,
+            quiet_us: 0,
             ack_us: histogram(),
             delivery_us: histogram(),
             lag_us: histogram(),
@@ -177,6 +184,8 @@ impl Ledger {
         self.acknowledged += 1;
         if (self.window.from_us..self.window.until_us).contains(&now_us) {
             self.acknowledged_in_window += 1;
+            self.quiet_us = self.quiet_us.max(now_us.saturating_sub(self.last_ack_us));
+            self.last_ack_us = now_us;
         }
         let message = &mut self.senders[id.sender].messages[id.number];
         if message.intended_us >= self.window.from_us {
@@ -236,6 +245,7 @@ impl Ledger {
             sent: self.sent,
             acknowledged: self.acknowledged,
             throughput: self.acknowledged_in_window as f64 / seconds,
+            quiet_us: self.quiet_us.max(self.window.until_us.saturating_sub(self.last_ack_us)),
             faults: Faults {
                 lost,
                 duplicated: self.duplicated,

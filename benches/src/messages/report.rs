@@ -13,7 +13,7 @@ pub const DURABILITY: &str = "acknowledged = fdatasync'ed in the logs of a major
      (sled) are synced before the log that holds them is purged; TLS between nodes; nothing is relaxed";
 
 /// Stages with a histogram in the nodes: (what, metric, labels).
-const STAGES: [(&str, &str, &str); 10] = [
+const STAGES: [(&str, &str, &str); 11] = [
     (
         "commands per batch (proposer)",
         "kaiwa_raft_batch_entries",
@@ -38,6 +38,11 @@ const STAGES: [(&str, &str, &str); 10] = [
         "rows: sled flush + sync",
         "kaiwa_storage_fsync_duration_seconds",
         "kind=\"rows\"",
+    ),
+    (
+        "snapshot: built and on disk",
+        "kaiwa_raft_snapshot_duration_seconds",
+        "op=\"build\",SHARD",
     ),
     ("apply of a batch", "kaiwa_raft_apply_duration_seconds", "SHARD"),
     (
@@ -103,8 +108,9 @@ pub fn text(run: &Run) -> String {
     );
     let _ = writeln!(
         out,
-        "  throughput                   {:.1} acknowledged messages/s",
-        outcome.throughput
+        "  throughput                   {:.1} acknowledged messages/s; longest time without one {:.1} ms",
+        outcome.throughput,
+        outcome.quiet_us as f64 / 1e3,
     );
     row(&mut out, "intended → acknowledged", &outcome.ack_us);
     row(&mut out, "intended → other side", &outcome.delivery_us);
@@ -238,6 +244,7 @@ pub fn json(run: &Run) -> Value {
         "seconds": run.plan.length.as_secs_f64(),
         "message_bytes": run.plan.bytes,
         "throughput": outcome.throughput,
+        "longest_quiet_ms": outcome.quiet_us as f64 / 1e3,
         "sent": outcome.sent,
         "acknowledged": outcome.acknowledged,
         "refused": outcome.refused,

@@ -22,6 +22,8 @@ const TENANT: TenantId = TenantId(0x0193_0000_0000_7000_8000_0000_0000_00be);
 const SECRET: &str = "a secret for measurements only, of more than 32 bytes";
 const KID: &str = "bench-1";
 const NODES: usize = 3;
+/// Queue and customers of conversations that stand.
+pub const STANDING: &str = "standing";
 /// Time for everybody to come.
 const COMING: Duration = Duration::from_secs(120);
 
@@ -107,9 +109,14 @@ impl Board {
         self.with(|notes| notes.noted.gaps += 1);
     }
 
-    /// A connection ended.
-    pub fn disconnected(&self) {
-        self.with(|notes| notes.noted.disconnects += 1);
+    /// A connection ended, and why. When nothing is measured any more, it was the cluster that was stopped.
+    pub fn disconnected(&self, who: &str, why: &str) {
+        self.with(|notes| {
+            if notes.current.is_some() {
+                notes.noted.disconnects += 1;
+                eprintln!("{who}: the connection ended: {why}");
+            }
+        });
     }
 
     /// Beside messages, since the start.
@@ -269,7 +276,8 @@ fn agent_name(number: usize) -> String {
     format!("agent-{number:04}")
 }
 
-fn token(role: Role, subject: &str) -> Result<String> {
+/// A token for somebody of the tenant.
+pub fn token(role: Role, subject: &str) -> Result<String> {
     let grant = Grant {
         tenant: TENANT,
         role,
@@ -296,6 +304,14 @@ secret = "{SECRET}"
 [[queue]]
 name = "general"
 auto_accept = true
+
+[[queue]]
+name = "{STANDING}"
+
+[[rule]]
+name = "{STANDING}"
+when = "customer.startsWith('{STANDING}')"
+queues = ["{STANDING}"]
 
 [fallback]
 queues = ["general"]

@@ -195,8 +195,8 @@ impl Talking {
                 }
             }
         };
-        eprintln!("a connection of {:?} {} ended: {ended}", self.side, self.number);
-        self.board.disconnected();
+        self.board
+            .disconnected(&format!("{:?} {}", self.side, self.number), &ended);
     }
 
     /// Writes all that may go, and flushes once.

@@ -96,7 +96,7 @@ struct Queue {
 
 impl Queue {
     fn hurries(&self) -> bool {
-        self.is_closing || self.waiting > 0 || self.bytes > limits::ROWS_PENDING_MAX_BYTES / 4
+        self.is_closing || self.waiting > 0 || self.bytes > limits::ROWS_PENDING_MAX_BYTES / 2
     }
 }
 

@@ -128,6 +128,7 @@ pub fn run(args: &FindMaxArgs) -> Result<ExitCode> {
             seed: scenario.seed + tries,
             scale,
             metrics_addr: None,
+            quiet: false,
         };
         tries += 1;
         let report = runtime.block_on(run::make(&job))?;

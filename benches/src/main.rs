@@ -4,6 +4,7 @@ mod compare;
 mod find_max;
 mod machine;
 mod messages;
+mod modes;
 mod report;
 mod run;
 mod scenario;
@@ -32,6 +33,8 @@ enum Command {
     FindMax(find_max::FindMaxArgs),
     /// Messages both ways between customers and agents over WebSocket, on three nodes on this machine
     Messages(messages::MessagesArgs),
+    #[command(flatten)]
+    Mode(modes::Mode),
     /// The routing core on virtual time, against exact results of queueing theory
     Sim(sim::SimArgs),
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::FindMax(args) => find_max::run(&args),
         Command::Messages(args) => messages::run(&args).map(code),
+        Command::Mode(mode) => modes::run(&mode),
         Command::Sim(args) => sim::run(&args).map(code),
     };
     match ended {

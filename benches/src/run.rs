@@ -2,14 +2,14 @@
 
 pub mod account;
 mod display;
-mod environment;
+pub mod environment;
 mod exporter;
-mod line;
-mod live;
+pub mod line;
+pub mod live;
 pub mod record;
 pub mod sampler;
 pub mod stage;
-mod verdict;
+pub mod verdict;
 mod world;
 
 use std::net::SocketAddr;
@@ -71,7 +71,7 @@ pub struct RunArgs {
 /// The cluster to run on.
 #[derive(Clone, Debug, Args)]
 pub struct PlaceArgs {
-    /// URL of a node's public API; repeat it for each. Without any, a three-node cluster of its own is started
+    /// URL of a node's public API; repeat it for each. Without any, a cluster of its own is started
     #[arg(long, value_name = "URL", requires = "admin", requires = "key")]
     target: Vec<String>,
     /// URL of a node's admin API, for making tenants and for metrics; repeat it for each
@@ -83,12 +83,22 @@ pub struct PlaceArgs {
     /// What the names of the tenants that are made on a target begin with; others are not touched
     #[arg(long, value_name = "NAME", default_value = "bench")]
     tenant: String,
+    #[command(flatten)]
+    pub own: OwnArgs,
+}
+
+/// A cluster of its own.
+#[derive(Clone, Debug, Args)]
+pub struct OwnArgs {
     /// The `kaiwa` binary of an own cluster; the one beside this program if not given
     #[arg(long)]
-    binary: Option<PathBuf>,
+    pub binary: Option<PathBuf>,
     /// Folder for an own cluster's data (on the disk that is to be measured); a temporary one if not given
     #[arg(long)]
-    dir: Option<PathBuf>,
+    pub dir: Option<PathBuf>,
+    /// Nodes of an own cluster
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=15))]
+    pub nodes: u64,
 }
 
 pub fn time(text: &str) -> Result<u64, String> {
@@ -97,8 +107,8 @@ pub fn time(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "write 30s or 10m, at least 1s".to_owned())
 }
 
-impl PlaceArgs {
-    /// The binary of an own cluster.
+impl OwnArgs {
+    /// The binary.
     fn binary(&self) -> Result<PathBuf> {
         let binary = match &self.binary {
             Some(binary) => binary.clone(),
@@ -113,13 +123,35 @@ impl PlaceArgs {
         Ok(binary)
     }
 
-    fn place(&self, temporary: &std::path::Path) -> Result<Place> {
-        if self.target.is_empty() {
-            let dir = self.dir.clone().unwrap_or_else(|| temporary.to_owned());
-            return Ok(Place::Own {
-                binary: self.binary()?,
-                dir,
-            });
+    /// With its data in `temporary` unless a folder was given.
+    pub fn place(&self, temporary: &std::path::Path) -> Result<Place> {
+        Ok(Place::Own {
+            binary: self.binary()?,
+            dir: self.dir.clone().unwrap_or_else(|| temporary.to_owned()),
+            nodes: self.nodes,
+        })
+    }
+}
+
+impl PlaceArgs {
+    /// Without a target.
+    pub fn is_own(&self) -> bool {
+        self.target.is_empty()
+    }
+
+    /// How many nodes are known.
+    pub fn node_count(&self) -> usize {
+        if self.is_own() {
+            self.own.nodes as usize
+        } else {
+            self.target.len()
+        }
+    }
+
+    /// The target, or a cluster of its own with its data in `temporary` unless a folder was given.
+    pub fn place(&self, temporary: &std::path::Path) -> Result<Place> {
+        if self.is_own() {
+            return self.own.place(temporary);
         }
         Ok(Place::Target {
             urls: self.target.clone(),
@@ -137,6 +169,8 @@ pub struct Job {
     pub seed: u64,
     pub scale: f64,
     pub metrics_addr: Option<SocketAddr>,
+    /// Says nothing while it runs.
+    pub quiet: bool,
 }
 
 /// A scenario by its file, or by the name of a shipped one.
@@ -169,6 +203,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         place: args.place.clone(),
         scale: args.scale,
         metrics_addr: args.metrics_addr,
+        quiet: false,
     };
     let report = runtime()?.block_on(make(&job))?;
     display::say(&report::text(&report))?;
@@ -190,14 +225,15 @@ pub async fn make(job: &Job) -> Result<Report> {
     let nonce: u32 = rand::random();
     let scenario = Arc::clone(&job.scenario);
     let load_before = crate::machine::load_average();
-    display::say(&format!(
+    let tell = |text: &str| if job.quiet { Ok(()) } else { display::say(text) };
+    tell(&format!(
         "{}: {} tenants, {} agents\n",
         scenario.name,
         scenario.tenant_count(),
         scenario.agent_count()
     ))?;
     let mut stage = Stage::set(&place, &scenario, nonce).await?;
-    display::say(&format!(
+    tell(&format!(
         "cluster: {} ({})\ndurability: {}\n",
         where_it_is(&stage),
         stage.urls.join(", "),
@@ -246,11 +282,13 @@ pub async fn make(job: &Job) -> Result<Report> {
     if let Some(address) = job.metrics_addr {
         exporter::serve(address, Arc::clone(&live)).await?;
     }
-    let display = display::start(Arc::clone(&live), Arc::clone(&over));
+    let display = (!job.quiet).then(|| display::start(Arc::clone(&live), Arc::clone(&over)));
     let playing = tokio::task::spawn_blocking(move || world.play(&heard));
     let played = playing.await?;
     over.store(true, Ordering::Relaxed);
-    display.await?;
+    if let Some(display) = display {
+        display.await?;
+    }
     let samples = sampling.await?;
     let (record, tally) = played?;
     let environment = environment::look(&stage, &place, load_before);
@@ -263,10 +301,12 @@ pub async fn make(job: &Job) -> Result<Report> {
     Ok(report)
 }
 
-fn where_it_is(stage: &Stage) -> String {
+/// For people.
+pub fn where_it_is(stage: &Stage) -> String {
     match &stage.data {
         Some(data) => format!(
-            "three nodes of its own, processes {:?}, data in {} ({})",
+            "{} nodes of its own, processes {:?}, data in {} ({})",
+            stage.urls.len(),
             stage.pids(),
             data.display(),
             crate::machine::file_system(data)

@@ -72,6 +72,8 @@ pub struct AgentPlan {
     /// Positions in [`Scenario::queues`].
     pub queues: Vec<usize>,
     pub skills: Vec<(String, u64)>,
+    /// May follow every conversation of the tenant.
+    pub supervisor: bool,
     pub concurrency: usize,
     /// From the offer to the answer.
     pub accept: Distribution,

@@ -7,9 +7,11 @@ use anyhow::Result;
 use super::{Report, Verdict, plots};
 use crate::run::record::MEASURES;
 
-const STYLE: &str = include_str!("page.css");
+/// Of every page.
+pub const STYLE: &str = include_str!("page.css");
 
-fn escaped(text: &str) -> String {
+/// Text in HTML.
+pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

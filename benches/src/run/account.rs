@@ -193,6 +193,14 @@ impl Account {
         }
     }
 
+    /// Messages of one side that were acknowledged: number and place, as far as that is known.
+    pub fn places(&self, side: Side) -> impl Iterator<Item = (u32, u64)> {
+        let acknowledged = self.messages[side as usize].iter().enumerate();
+        acknowledged
+            .filter(|(_, message)| message.acknowledged)
+            .map(|(number, message)| (number as u32, message.seq.unwrap_or(0)))
+    }
+
     /// Messages that are not settled.
     pub fn open(&self) -> u32 {
         self.open

@@ -105,7 +105,8 @@ pub fn text_of(nonce: u32, conversation: u32, side: Side, number: u32, bytes: us
     text
 }
 
-fn id_of(text: &str, nonce: u32) -> Option<(u32, Side, u32)> {
+/// Which message of this run a text is.
+pub fn id_of(text: &str, nonce: u32) -> Option<(u32, Side, u32)> {
     let mut parts = text.split(':');
     if u32::from_str_radix(parts.next()?, 16).ok()? != nonce {
         return None;

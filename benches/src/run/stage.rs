@@ -12,12 +12,13 @@ use node::local::{LocalCluster, LocalOptions};
 use node::tenant_file::{Existing, TenantFile};
 use reqwest::{Method, StatusCode};
 use routing::ids::{QueueId, TenantId};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::scenario::{Scenario, policy};
 
-const NODES: u64 = 3;
-const SHARDS: u32 = 4;
+/// Of a cluster of its own, beside the directory.
+pub const SHARDS: u32 = 4;
 /// Calls of the admin API at a time.
 const CALLS_AT_ONCE: usize = 16;
 /// A call is repeated for so long while the cluster cannot serve it.
@@ -25,8 +26,17 @@ const REPEATED_FOR: Duration = Duration::from_secs(30);
 const REPEATED_EVERY: Duration = Duration::from_millis(100);
 
 /// Of a cluster of its own; there is no way to turn it off.
-pub const DURABILITY: &str = "acknowledged = fdatasync'ed in the logs of a majority of three nodes and applied on the leader; transcripts \
-     (sled) are synced before the log that holds them is purged; TLS between nodes; nothing is relaxed";
+fn durability(nodes: u64) -> String {
+    let number = if nodes == 3 {
+        "three".to_owned()
+    } else {
+        nodes.to_string()
+    };
+    format!(
+        "acknowledged = fdatasync'ed in the logs of a majority of {number} nodes and applied on the leader; transcripts \
+         (sled) are synced before the log that holds them is purged; TLS between nodes; nothing is relaxed"
+    )
+}
 
 /// Limits that a measurement must not meet: all connections come from one address.
 const MORE: &str = "
@@ -39,8 +49,8 @@ burst_per_principal = 1000000
 
 /// Where to run.
 pub enum Place {
-    /// Three nodes on loopback, made for the run.
-    Own { binary: PathBuf, dir: PathBuf },
+    /// Nodes on loopback, made for the run.
+    Own { binary: PathBuf, dir: PathBuf, nodes: u64 },
     /// Nodes that are there.
     Target {
         urls: Vec<String>,
@@ -51,6 +61,7 @@ pub enum Place {
 }
 
 /// A tenant that was made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tenant {
     /// Position in [`Scenario::tenants`].
     pub plan: usize,
@@ -97,7 +108,7 @@ impl Stage {
     /// Starts or finds the cluster, and makes the scenario's tenants. `nonce` keeps their names apart from those of other runs.
     pub async fn set(place: &Place, scenario: &Scenario, nonce: u32) -> Result<Self> {
         let mut stage = match place {
-            Place::Own { binary, dir } => Self::own(binary, dir).await?,
+            Place::Own { binary, dir, nodes } => Self::own(binary, dir, *nodes).await?,
             Place::Target { urls, admins, key, .. } => Self {
                 local: None,
                 urls: urls.clone(),
@@ -130,11 +141,11 @@ impl Stage {
         Ok(stage)
     }
 
-    async fn own(binary: &Path, dir: &Path) -> Result<Self> {
+    async fn own(binary: &Path, dir: &Path, nodes: u64) -> Result<Self> {
         let options = LocalOptions {
             binary: binary.to_owned(),
             dir: dir.to_owned(),
-            nodes: NODES,
+            nodes,
             port_base: None,
             shards: SHARDS,
             log: "warn".to_owned(),
@@ -154,7 +165,7 @@ impl Stage {
             key: cluster.admin_key().to_owned(),
             http: client()?,
             tenants: Vec::new(),
-            durability: DURABILITY.to_owned(),
+            durability: durability(nodes),
             data: Some(dir.to_owned()),
             local: Some(cluster),
         })

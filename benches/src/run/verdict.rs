@@ -20,7 +20,7 @@ const OTHERS_SHARE_MAX: f64 = 0.2;
 const OWN_SHARE_MAX: f64 = 0.5;
 
 /// Why the generator, and not the cluster, may have set the numbers.
-fn limits(
+pub fn limits(
     lag: Summary,
     runtime: Summary,
     measured: Summary,

@@ -55,8 +55,10 @@ pub fn tenant_file(scenario: &Scenario, tenant: usize, name: &str, kid: &str, se
         for number in 0..agents.count {
             let _ = write!(
                 file,
-                "\n[[agent]]\nname = {:?}\nqueues = {queues:?}\nskills = {{ {} }}\nchannels = {{ web_chat = {{ concurrent_max = {} }} }}\n",
+                "\n[[agent]]\nname = {:?}\nsupervisor = {}\nqueues = {queues:?}\nskills = {{ {} }}\n\
+                 channels = {{ web_chat = {{ concurrent_max = {} }} }}\n",
                 agent_name(agents, number),
+                agents.supervisor,
                 levels(&agents.skills),
                 agents.concurrency,
             );

@@ -307,6 +307,7 @@ fn read_agents(mut reader: Reader<'_>, scenario: &Scenario, mistakes: &mut Mista
         count: reader.integer("count", 1..=PEOPLE_MAX, mistakes).unwrap_or(1) as usize,
         queues,
         skills: skills(&mut reader, tenant, scenario, mistakes),
+        supervisor: reader.flag("supervisor", mistakes).unwrap_or(false),
         concurrency: reader.integer("concurrency", 1..=1_000, mistakes).unwrap_or(1) as usize,
         accept: drawn(&mut reader, "accept", Unit::Time, 0.0, mistakes),
         handle: handle.unwrap_or(Distribution::Constant(0.0)),

@@ -49,6 +49,20 @@ pub fn encode<T: Serialize>(value: &T) -> Bytes {
     )
 }
 
+/// The same behind `head`, in one piece.
+///
+/// # Panics
+/// As [`encode`].
+pub fn encode_after<T: Serialize>(head: &[u8], value: &T) -> Bytes {
+    let size = options().serialized_size(value).unwrap_or(0);
+    let mut out = Vec::with_capacity(head.len() + usize::try_from(size).unwrap_or(0));
+    out.extend_from_slice(head);
+    options()
+        .serialize_into(&mut out, value)
+        .expect("a type with a derived Serialize can be encoded");
+    out.into()
+}
+
 /// Reads a value that takes exactly these bytes. At most `limit` bytes are looked at, and what is allocated is in
 /// proportion to them (so the type must have no sequence of zero-sized elements).
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CodecError> {
@@ -106,6 +120,14 @@ mod tests {
         ];
         assert_eq!(&encode(&named())[..], bytes);
         assert_eq!(decode::<Shape>(&bytes, 100).unwrap(), named());
+    }
+
+    #[test]
+    fn a_head_goes_before() {
+        assert_eq!(
+            encode_after(b"head", &named())[..],
+            [b"head", &encode(&named())[..]].concat()
+        );
     }
 
     #[test]

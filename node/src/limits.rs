@@ -10,6 +10,8 @@ pub const FRAME_MAX_BYTES: usize = 64 << 10;
 pub const REQUEST_MAX_BYTES: usize = 256 << 10;
 /// A whole policy as JSON, in bytes; as a command it is smaller, and must fit into one.
 pub const POLICY_MAX_BYTES: usize = 2 << 20;
+/// Connections that have been made and not yet accepted; the system may allow fewer (`net.core.somaxconn`).
+pub const ACCEPT_QUEUE: u32 = 8_192;
 /// Things that wait to be written to one socket before it is cut off as a slow reader.
 pub const PUSHES_PENDING_MAX: usize = 1_024;
 /// Conversations that one connection may follow.

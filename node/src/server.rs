@@ -12,7 +12,7 @@ use axum::Router;
 use axum::serve::ListenerExt;
 use cluster::shards::Shards;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::health;
@@ -25,6 +25,7 @@ use crate::engine::{Engine, NodeService};
 use crate::gateway::hub::Hub;
 use crate::gateway::node::NodeBackend;
 use crate::gateway::{self, GatewaySettings};
+use crate::limits::ACCEPT_QUEUE;
 use crate::metrics;
 use crate::replicas::Replicas;
 use crate::rules::Classifier;
@@ -141,10 +142,21 @@ fn routers(config: &NodeConfig, engine: &Engine) -> (Router, Router) {
     (public, api::admin_router(state))
 }
 
+/// Clients that come back all at once wait here; one that finds no room asks again after a second.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(ACCEPT_QUEUE)
+}
+
 async fn bind(address: SocketAddr) -> Result<TcpListener> {
     let until = tokio::time::Instant::now() + BIND_PATIENCE;
     loop {
-        match TcpListener::bind(address).await {
+        match listen(address) {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tokio::time::Instant::now() < until => {
                 tokio::time::sleep(Duration::from_millis(100)).await;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use cluster::codec;
 use cluster::limits::COMMAND_MAX_BYTES;
 use cluster::state_machine::{Applied, Batch, RUN_TABLES_FROM, Row, SnapshotWriter, StateMachine};
@@ -34,6 +34,11 @@ pub const REPORTS: u8 = 4;
 const ROW_SCHEMA: u16 = 2;
 /// The key that a row is sealed with; 0 is plain.
 const PLAIN: u32 = 0;
+/// What a row begins with: both, big-endian.
+const HEAD: [u8; 6] = {
+    let ([a, b], [c, d, e, f]) = (ROW_SCHEMA.to_be_bytes(), PLAIN.to_be_bytes());
+    [a, b, c, d, e, f]
+};
 
 /// A shard's state, shared with those who read it.
 pub type SharedState = Arc<RwLock<State>>;
@@ -186,17 +191,12 @@ pub fn entry_key(tenant: TenantId, conversation: ConversationId, seq: Seq) -> Ve
 }
 
 fn seal<T: serde::Serialize>(value: &T) -> Bytes {
-    let body = codec::encode(value);
-    let mut row = BytesMut::with_capacity(body.len() + 6);
-    row.put_u16(ROW_SCHEMA);
-    row.put_u32(PLAIN);
-    row.put(body);
-    row.freeze()
+    codec::encode_after(&HEAD, value)
 }
 
 fn open<T: serde::de::DeserializeOwned>(row: &[u8]) -> io::Result<T> {
     match row.split_at_checked(6) {
-        Some((head, body)) if *head == [0, ROW_SCHEMA as u8, 0, 0, 0, PLAIN as u8] => {
+        Some((head, body)) if *head == HEAD => {
             codec::decode(body, cluster::limits::ROW_VALUE_MAX_BYTES).map_err(io::Error::other)
         }
         _ => Err(io::Error::other("a row of an unknown format")),

@@ -82,7 +82,8 @@ type Key = (TenantId, Followed);
 #[derive(Default)]
 struct Followers {
     by_key: HashMap<Key, Vec<Follower>>,
-    drains: Vec<Follower>,
+    /// Every socket of the node, by the number of its following.
+    drains: HashMap<u64, mpsc::Sender<Push>>,
     shards: BTreeMap<ShardId, ShardListening>,
 }
 
@@ -177,11 +178,7 @@ impl Hub {
     /// A channel that receives [`Push::Drain`] when this node drains.
     pub fn watch_drain(&self, to: mpsc::Sender<Push>) -> Following {
         let number = self.next_number();
-        self.inner.followers.lock().drains.push(Follower {
-            number,
-            listen_as: ListenAs::Staff,
-            to,
-        });
+        self.inner.followers.lock().drains.insert(number, to);
         Following {
             hub: self.clone(),
             key: None,
@@ -191,9 +188,9 @@ impl Hub {
 
     /// Tells every socket to go elsewhere.
     pub fn drain(&self, elsewhere: Option<String>) {
-        for follower in &self.inner.followers.lock().drains {
+        for to in self.inner.followers.lock().drains.values() {
             // A socket whose channel is full is closed soon anyway.
-            let _ = follower.to.try_send(Push::Drain(elsewhere.clone()));
+            let _ = to.try_send(Push::Drain(elsewhere.clone()));
         }
     }
 
@@ -271,7 +268,7 @@ impl Hub {
     fn unfollow(&self, key: Option<Key>, number: u64) {
         let mut followers = self.inner.followers.lock();
         let Some(key) = key else {
-            followers.drains.retain(|f| f.number != number);
+            followers.drains.remove(&number);
             return;
         };
         if let Some(list) = followers.by_key.get_mut(&key) {

@@ -21,7 +21,7 @@ impl Write for HashWriter {
 
 /// The next link after `before`, over the encoded value. What cannot be encoded (nothing of this crate's) leaves its prefix.
 pub(crate) fn chain<T: Serialize>(before: u64, value: &T) -> u64 {
-    chain_in(&mut Vec::new(), before, value)
+    chain_in(&mut Vec::with_capacity(ENTRY_USUAL_BYTES), before, value)
 }
 
 /// [`chain`], encoding in `room`. Hashed in one piece: field by field, the hash costs more than all that is hashed.
@@ -33,6 +33,8 @@ pub(crate) fn chain_in<T: Serialize>(room: &mut Vec<u8>, before: u64, value: &T)
     link
 }
 
+/// An entry is seldom larger.
+const ENTRY_USUAL_BYTES: usize = 512;
 /// A command that told more, a whole policy or a report, leaves no more room behind.
 const ROOM_KEPT_BYTES: usize = 64 << 10;
 

@@ -12,6 +12,7 @@ use node::local::{LocalCluster, LocalOptions};
 use node::tenant_file::{Existing, TenantFile};
 use reqwest::{Method, StatusCode};
 use routing::ids::{QueueId, TenantId};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::scenario::{Scenario, policy};
@@ -51,6 +52,7 @@ pub enum Place {
 }
 
 /// A tenant that was made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tenant {
     /// Position in [`Scenario::tenants`].
     pub plan: usize,

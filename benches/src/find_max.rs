@@ -37,6 +37,9 @@ pub struct FindMaxArgs {
     /// Folder for the report of each try
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// A line every few seconds, on a terminal too
+    #[arg(long)]
+    plain: bool,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -129,12 +132,15 @@ pub fn run(args: &FindMaxArgs) -> Result<ExitCode> {
             scale,
             metrics_addr: None,
             quiet: false,
+            plain: args.plain,
+            fleet: None,
         };
         tries += 1;
         let report = runtime.block_on(run::make(&job))?;
         if let Some(out) = &args.out {
             report.write(&out.join(format!("try-{tries:02}")))?;
         }
+        ensure!(!report.cut_short, "ended by hand");
         let broken = args.slo.broken(&report);
         faults += report.faults.count() - report.faults.unanswered;
         let rate = report.counts.get("acknowledged").copied().unwrap_or(0) as f64 / report.length_s;

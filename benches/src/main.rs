@@ -27,6 +27,10 @@ struct Cli {
 enum Command {
     /// A scenario: tenants, agents and customers on a cluster of its own or on a target
     Run(run::RunArgs),
+    /// A scenario played by several generators, on this machine or others, that come by themselves
+    Coordinate(run::CoordinateArgs),
+    /// One of those generators
+    Generate(run::fleet::GenerateArgs),
     /// Whether the runs of B are slower or faster than those of A
     Compare(compare::CompareArgs),
     /// The highest rate of a scenario that keeps within limits
@@ -43,6 +47,8 @@ fn main() -> ExitCode {
     let code = |good: bool| if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let ended = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Coordinate(args) => run::coordinate(&args),
+        Command::Generate(args) => run::fleet::generate(&args),
         Command::Compare(args) => compare::run(&args),
         Command::FindMax(args) => find_max::run(&args),
         Command::Messages(args) => messages::run(&args).map(code),

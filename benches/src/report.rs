@@ -49,6 +49,42 @@ pub struct Environment {
     pub load_after: String,
 }
 
+/// One of several generators of a run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct GeneratorReport {
+    pub name: String,
+    /// On the machine of the coordinator.
+    pub here: bool,
+    pub agents: usize,
+    pub customers: u64,
+    /// Of its machine.
+    pub cores: usize,
+    /// Means over the measured part: cores that it used, and that were used on its machine.
+    pub cpu: f64,
+    pub machine_cpu: f64,
+    pub mib: f64,
+    /// How late it was itself.
+    pub lag: Summary,
+    pub runtime: Summary,
+    pub dropped: u64,
+    /// To be added to its clock to have the coordinator's; known to half of the round trip; how much it changed over the run.
+    pub clock_offset_us: i64,
+    pub clock_round_trip_us: u64,
+    pub clock_drift_us: i64,
+    /// Seconds, p99 of the schedule lag in milliseconds.
+    pub lag_over_time: Vec<(f64, f64)>,
+}
+
+/// What the accounts of several generators hold together, warm-up included: what was checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accounted {
+    pub conversations: u64,
+    /// Of those: known to more than one generator.
+    pub across: u64,
+    /// Messages acknowledged.
+    pub messages: u64,
+}
+
 /// A run's report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -63,6 +99,9 @@ pub struct Report {
     pub scale: f64,
     pub warm_up_s: f64,
     pub length_s: f64,
+    /// It was ended by hand: `length_s` is what was measured until then.
+    #[serde(default)]
+    pub cut_short: bool,
     pub interval_s: f64,
     pub service_level_s: f64,
     pub durability: String,
@@ -92,6 +131,11 @@ pub struct Report {
     pub prediction: Option<Prediction>,
     pub intervals: Vec<Interval>,
     pub samples: Vec<Sample>,
+    /// Where there were several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generators: Vec<GeneratorReport>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounted: Option<Accounted>,
     /// The file, as it was.
     pub scenario_text: String,
 }

@@ -4,10 +4,12 @@ pub mod account;
 mod display;
 pub mod environment;
 mod exporter;
+pub mod fleet;
 pub mod line;
 pub mod live;
 pub mod record;
 pub mod sampler;
+mod screen;
 pub mod stage;
 pub mod verdict;
 mod world;
@@ -22,16 +24,19 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use futures::{StreamExt, TryStreamExt};
+use node::client::Client;
 use node::toml_input::duration_ms;
 use tokio::runtime::Handle;
 
 use crate::report::{self, Report, Verdict, prediction};
 use crate::scenario::Scenario;
 pub use display::say;
-use line::Wire;
-use live::Live;
+use fleet::{Coordinator, Fleet, Welcome};
+use line::{News, Wire};
+use live::{Control, Live};
 use sampler::Sampler;
 use stage::{Place, Stage};
+use verdict::Findings;
 use world::{Parts, World};
 
 /// A run whose numbers may be the generator's own.
@@ -63,9 +68,25 @@ pub struct RunArgs {
     /// Folder for report.json and report.html
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Plays by so many generators instead of by this process alone
+    #[arg(long, value_name = "N")]
+    generators: Option<usize>,
+    /// A line every few seconds, on a terminal too
+    #[arg(long)]
+    plain: bool,
     /// Serves the generator's own metrics there, for Prometheus
     #[arg(long, value_name = "ADDRESS")]
     metrics_addr: Option<SocketAddr>,
+}
+
+/// A run whose generators are started by hand, on this machine or others.
+#[derive(Debug, Args)]
+pub struct CoordinateArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Where the generators come (`kaiwa-bench generate --coordinator ADDRESS`); whoever can reach it can read and spoil the run
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9600")]
+    listen: SocketAddr,
 }
 
 /// The cluster to run on.
@@ -171,6 +192,16 @@ pub struct Job {
     pub metrics_addr: Option<SocketAddr>,
     /// Says nothing while it runs.
     pub quiet: bool,
+    /// Lines instead of a screen.
+    pub plain: bool,
+    /// Several generators, instead of this process.
+    pub fleet: Option<Fleet>,
+}
+
+impl Job {
+    fn say(&self, text: &str) -> Result<()> {
+        if self.quiet { Ok(()) } else { display::say(text) }
+    }
 }
 
 /// A scenario by its file, or by the name of a shipped one.
@@ -193,7 +224,26 @@ pub fn runtime() -> Result<tokio::runtime::Runtime> {
 
 /// Runs, writes the report, and gives the exit code.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
+    run_with(args, None)
+}
+
+/// The same, with generators that come by themselves.
+pub fn coordinate(args: &CoordinateArgs) -> Result<ExitCode> {
+    ensure!(
+        args.run.generators.is_some(),
+        "say how many generators are to come: --generators N"
+    );
+    run_with(&args.run, Some(args.listen))
+}
+
+fn run_with(args: &RunArgs, listen: Option<SocketAddr>) -> Result<ExitCode> {
     let mut scenario = scenario(&args.scenario)?;
+    let fleet = args.generators.map(|count| Fleet {
+        count,
+        listen,
+        scenario: args.scenario.clone(),
+        hash: fleet::hash(&scenario),
+    });
     scenario.length_ms = args.length_ms.unwrap_or(scenario.length_ms);
     scenario.warm_up_ms = args.warm_up.unwrap_or(scenario.warm_up_ms);
     ensure!(args.scale > 0.0 && args.scale.is_finite(), "--scale must be above 0");
@@ -204,6 +254,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         scale: args.scale,
         metrics_addr: args.metrics_addr,
         quiet: false,
+        plain: args.plain,
+        fleet,
     };
     let report = runtime()?.block_on(make(&job))?;
     display::say(&report::text(&report))?;
@@ -218,84 +270,193 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     })
 }
 
-/// Makes one run.
-pub async fn make(job: &Job) -> Result<Report> {
-    let temporary = tempfile::tempdir()?;
-    let place = job.place.place(temporary.path())?;
-    let nonce: u32 = rand::random();
-    let scenario = Arc::clone(&job.scenario);
-    let load_before = crate::machine::load_average();
-    let tell = |text: &str| if job.quiet { Ok(()) } else { display::say(text) };
-    tell(&format!(
-        "{}: {} tenants, {} agents\n",
-        scenario.name,
-        scenario.tenant_count(),
-        scenario.agent_count()
-    ))?;
-    let mut stage = Stage::set(&place, &scenario, nonce).await?;
-    tell(&format!(
-        "cluster: {} ({})\ndurability: {}\n",
-        where_it_is(&stage),
-        stage.urls.join(", "),
-        stage.durability
-    ))?;
-    let live = Arc::new(Mutex::new(Live {
-        from_s: scenario.warm_up_ms as f64 / 1e3,
-        ..Live::default()
-    }));
-    let (news, heard) = mpsc::channel();
-    let mut world = World::new(Parts {
-        scenario: Arc::clone(&scenario),
-        seed: job.seed,
-        scale: job.scale,
-        urls: stage.urls.clone(),
-        tenants: std::mem::take(&mut stage.tenants),
-        wire: Wire {
-            news,
-            runtime: Handle::current(),
-            nonce,
-        },
-        live: Arc::clone(&live),
-    });
-    let agents = world.agents_come()?;
+/// What surrounds a run, whoever plays it.
+struct Setting {
+    stage: Stage,
+    nonce: u32,
+    live: Arc<Mutex<Live>>,
+    control: Arc<Control>,
+}
+
+/// Who plays it.
+enum Cast {
+    Alone(Box<World>, mpsc::Receiver<News>),
+    Several(Box<Coordinator>),
+}
+
+/// Signs agents in.
+pub async fn sign_in(agents: Vec<Client>) -> Result<()> {
     let signing_in = futures::stream::iter(agents)
         .map(|agent| async move { agent.sign_in().await.context("an agent could not sign in") })
         .buffer_unordered(SIGNING_IN_AT_ONCE)
         .try_for_each(|_| async { Ok(()) });
     tokio::time::timeout(SIGN_IN_WITHIN, signing_in)
         .await
-        .context("the agents were not signed in in time")??;
-    let over = Arc::new(AtomicBool::new(false));
-    let prefix = match &place {
-        Place::Own { .. } => "bench".to_owned(),
-        Place::Target { tenant_prefix, .. } => tenant_prefix.clone(),
-    };
-    let sampler = Sampler {
-        pids: stage.pids(),
-        admins: stage.admins.clone(),
-        prefix: format!("{prefix}-{nonce:08x}-"),
-        http: stage::client()?,
-        live: Arc::clone(&live),
-        over: Arc::clone(&over),
-    };
-    let sampling = tokio::spawn(sampler.run());
-    if let Some(address) = job.metrics_addr {
-        exporter::serve(address, Arc::clone(&live)).await?;
+        .context("the agents were not signed in in time")?
+}
+
+impl Setting {
+    async fn new(job: &Job, place: &Place) -> Result<Self> {
+        let nonce: u32 = rand::random();
+        let scenario = &job.scenario;
+        let stage = Stage::set(place, scenario, nonce).await?;
+        job.say(&format!(
+            "cluster: {} ({})\ndurability: {}\n",
+            where_it_is(&stage),
+            stage.urls.join(", "),
+            stage.durability
+        ))?;
+        let live = Live {
+            scenario: format!("{}: {}", scenario.name, scenario.about),
+            from_s: scenario.warm_up_ms as f64 / 1e3,
+            until_s: (scenario.warm_up_ms + scenario.length_ms) as f64 / 1e3,
+            settle_s: scenario.settle_ms as f64 / 1e3,
+            places: scenario.places() as u64,
+            ..Live::default()
+        };
+        Ok(Self {
+            stage,
+            nonce,
+            live: Arc::new(Mutex::new(live)),
+            control: Arc::default(),
+        })
     }
-    let display = (!job.quiet).then(|| display::start(Arc::clone(&live), Arc::clone(&over)));
-    let playing = tokio::task::spawn_blocking(move || world.play(&heard));
-    let played = playing.await?;
+
+    fn sampler(&self, place: &Place, over: &Arc<AtomicBool>) -> Result<Sampler> {
+        let prefix = match place {
+            Place::Own { .. } => "bench",
+            Place::Target { tenant_prefix, .. } => tenant_prefix,
+        };
+        Ok(Sampler {
+            pids: self.stage.pids(),
+            admins: self.stage.admins.clone(),
+            prefix: format!("{prefix}-{:08x}-", self.nonce),
+            http: stage::client()?,
+            live: Arc::clone(&self.live),
+            over: Arc::clone(over),
+        })
+    }
+
+    /// Everybody is there and signed in.
+    async fn cast(&mut self, job: &Job, coordinator: Option<Coordinator>) -> Result<Cast> {
+        if let Some(mut coordinator) = coordinator {
+            coordinator.gather(&self.welcome(job)).await?;
+            return Ok(Cast::Several(Box::new(coordinator)));
+        }
+        let (news, heard) = mpsc::channel();
+        let mut world = World::new(Parts {
+            scenario: Arc::clone(&job.scenario),
+            seed: job.seed,
+            scale: job.scale,
+            urls: self.stage.urls.clone(),
+            tenants: std::mem::take(&mut self.stage.tenants),
+            wire: Wire {
+                news,
+                runtime: Handle::current(),
+                nonce: self.nonce,
+                turns: false,
+            },
+            live: Arc::clone(&self.live),
+            control: Arc::clone(&self.control),
+            company: None,
+        });
+        sign_in(world.agents_come()?).await?;
+        Ok(Cast::Alone(Box::new(world), heard))
+    }
+
+    /// What generators are told.
+    fn welcome(&self, job: &Job) -> Welcome {
+        Welcome {
+            generator: 0,
+            of: 0,
+            scenario: job.scenario.name.clone(),
+            text: job.scenario.text.clone(),
+            hash: job.fleet.as_ref().map(|fleet| fleet.hash.clone()).unwrap_or_default(),
+            warm_up_ms: job.scenario.warm_up_ms,
+            length_ms: job.scenario.length_ms,
+            seed: job.seed,
+            scale: job.scale,
+            nonce: self.nonce,
+            urls: self.stage.urls.clone(),
+            tenants: self.stage.tenants.clone(),
+        }
+    }
+
+    async fn play(&self, job: &Job, cast: Cast) -> Result<Findings> {
+        match cast {
+            Cast::Alone(world, heard) => {
+                let played = tokio::task::spawn_blocking(move || world.play(&heard)).await??;
+                Ok(Findings {
+                    record: played.record,
+                    tally: played.tally,
+                    samples: Vec::new(),
+                    generators: Vec::new(),
+                    accounted: None,
+                    cut_us: played.cut_us,
+                })
+            }
+            Cast::Several(mut coordinator) => {
+                let plans: Vec<usize> = self.stage.tenants.iter().map(|tenant| tenant.plan).collect();
+                let gathered = coordinator
+                    .run(&job.scenario, &self.live, &self.control, &plans)
+                    .await?;
+                Ok(Findings {
+                    record: gathered.merged.record,
+                    tally: gathered.merged.tally,
+                    samples: Vec::new(),
+                    generators: gathered.generators,
+                    accounted: Some(gathered.accounted),
+                    cut_us: gathered.cut_us,
+                })
+            }
+        }
+    }
+}
+
+/// Makes one run.
+pub async fn make(job: &Job) -> Result<Report> {
+    let temporary = tempfile::tempdir()?;
+    let place = job.place.place(temporary.path())?;
+    let load_before = crate::machine::load_average();
+    job.say(&format!(
+        "{}: {} tenants, {} agents\n",
+        job.scenario.name,
+        job.scenario.tenant_count(),
+        job.scenario.agent_count()
+    ))?;
+    // Before the cluster is there: an address that is taken is known at once.
+    let coordinator = match &job.fleet {
+        Some(fleet) => Some(Coordinator::new(fleet.clone()).await?),
+        None => None,
+    };
+    let mut setting = Setting::new(job, &place).await?;
+    let cast = setting.cast(job, coordinator).await?;
+    let over = Arc::new(AtomicBool::new(false));
+    let sampling = tokio::spawn(setting.sampler(&place, &over)?.run());
+    if let Some(address) = job.metrics_addr {
+        exporter::serve(address, Arc::clone(&setting.live)).await?;
+    }
+    let (live, control) = (Arc::clone(&setting.live), Arc::clone(&setting.control));
+    let display = (!job.quiet).then(|| display::start(live, Arc::clone(&over), control, job.plain));
+    let played = setting.play(job, cast).await;
+    // Whatever came of it, the terminal is given back before anything is said.
     over.store(true, Ordering::Relaxed);
     if let Some(display) = display {
         display.await?;
     }
     let samples = sampling.await?;
-    let (record, tally) = played?;
-    let environment = environment::look(&stage, &place, load_before);
-    let mut report = verdict::report(job, record, tally, samples, environment);
-    report.durability.clone_from(&stage.durability);
+    let found = Findings { samples, ..played? };
+    let mut scenario = Scenario::clone(&job.scenario);
+    if let Some(cut_us) = found.cut_us {
+        let measured_ms = (cut_us / 1_000).saturating_sub(scenario.warm_up_ms);
+        ensure!(measured_ms >= 1_000, "ended by hand before a second was measured");
+        scenario.length_ms = measured_ms;
+    }
+    let environment = environment::look(&setting.stage, &place, load_before);
+    let mut report = verdict::report(job, found, environment);
+    report.durability.clone_from(&setting.stage.durability);
     report.prediction = prediction::predict(&scenario, job.scale);
-    if let Some(local) = &mut stage.local {
+    if let Some(local) = &mut setting.stage.local {
         local.stop_all(Duration::from_secs(10)).await?;
     }
     Ok(report)

@@ -165,6 +165,12 @@ impl Scenario {
         self.tenants.iter().map(|tenant| tenant.count).sum()
     }
 
+    /// Places of all agents.
+    pub fn places(&self) -> usize {
+        let of = |agents: &AgentPlan| agents.count * agents.concurrency * self.tenants[agents.tenant].count;
+        self.agents.iter().map(of).sum()
+    }
+
     /// Agents in all.
     pub fn agent_count(&self) -> usize {
         self.agents

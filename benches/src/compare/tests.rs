@@ -56,6 +56,7 @@ fn run(ms: f64, seed: u64) -> Report {
         seed,
         scale: 1.0,
         warm_up_s: 0.0,
+        cut_short: false,
         length_s: 60.0,
         interval_s: 1.0,
         service_level_s: 1.0,
@@ -81,6 +82,8 @@ fn run(ms: f64, seed: u64) -> Report {
         prediction: None,
         intervals,
         samples: Vec::new(),
+        generators: Vec::new(),
+        accounted: None,
         scenario_text: String::new(),
     }
 }

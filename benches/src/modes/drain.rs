@@ -92,6 +92,7 @@ async fn make(args: &DrainArgs) -> Result<Finding> {
         news: news_to,
         runtime: Handle::current(),
         nonce,
+        turns: false,
     };
     let since = Instant::now();
     let started = fill(args, &stage, nonce).await?;

@@ -176,6 +176,7 @@ impl Crowd {
             news: news_to,
             runtime: Handle::current(),
             nonce,
+            turns: false,
         };
         let agents = sign_in(stage, scenario, &wire).await?;
         let pairs = start(stage, scenario, &wire).await?;

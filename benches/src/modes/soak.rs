@@ -92,6 +92,8 @@ pub fn run(args: &SoakArgs) -> Result<ExitCode> {
         scale: args.scale,
         metrics_addr: None,
         quiet: args.output.json,
+        plain: false,
+        fleet: None,
         place,
     };
     let over = Arc::new(AtomicBool::new(false));

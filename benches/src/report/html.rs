@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anyhow::Result;
 
-use super::{Report, Verdict, plots};
+use super::{GeneratorReport, Report, Verdict, plots};
 use crate::run::record::MEASURES;
 
 /// Of every page.
@@ -34,6 +34,13 @@ pub fn page(report: &Report) -> Result<String> {
     for reason in &report.reasons {
         let _ = writeln!(page, "<p class=\"reasons\">{}</p>", escaped(reason));
     }
+    if report.cut_short {
+        let _ = writeln!(
+            page,
+            "<p class=\"reasons\">Cut short: ended by hand after {:.0} s of measurement.</p>",
+            report.length_s
+        );
+    }
     let _ = writeln!(page, "<h2>Latency, measured part only</h2>\n{}", latencies(report));
     let _ = writeln!(
         page,
@@ -42,6 +49,9 @@ pub fn page(report: &Report) -> Result<String> {
         counts(report),
         theory(report)
     );
+    if !report.generators.is_empty() {
+        let _ = writeln!(page, "<h2>Generators</h2>\n{}", generators(report));
+    }
     page.push_str("<h2>Over time</h2>\n<p class=\"small\">Grey: the warm-up, which is not in the numbers above. A latency stands at the \
          time at which it was meant to begin. Latency axes are logarithmic.</p>\n<div class=\"grid\">\n");
     for picture in plots::all(report)? {
@@ -201,6 +211,47 @@ fn theory(report: &Report) -> String {
         "<p class=\"small\" style=\"max-width: 52ch\">{}</p></div>",
         escaped(&note)
     );
+    text
+}
+
+fn generators(report: &Report) -> String {
+    let row = |g: &GeneratorReport| {
+        vec![
+            g.name.clone(),
+            if g.here { "the coordinator's" } else { "another" }.to_owned(),
+            g.agents.to_string(),
+            g.customers.to_string(),
+            format!("{:.2}", g.lag.p99_ms),
+            format!("{:.2}", g.runtime.p99_ms),
+            g.dropped.to_string(),
+            format!("{:.2} of {}", g.cpu, g.cores),
+            format!("{:.0}", g.mib),
+            format!("{:+} ± {}", g.clock_offset_us, g.clock_round_trip_us.div_ceil(2)),
+            format!("{:+}", g.clock_drift_us),
+        ]
+    };
+    let head = [
+        "generator",
+        "machine",
+        "agents",
+        "customers",
+        "lag p99, ms",
+        "late timers p99, ms",
+        "dropped",
+        "cores",
+        "MiB",
+        "clock, µs",
+        "drift, µs",
+    ];
+    let mut text = table(&head, report.generators.iter().map(row));
+    if let Some(accounted) = &report.accounted {
+        let _ = writeln!(
+            text,
+            "<p class=\"small\">Their accounts, put together: {} conversations, {} of them between several generators; {} acknowledged \
+             messages, warm-up included.</p>",
+            accounted.conversations, accounted.across, accounted.messages
+        );
+    }
     text
 }
 

@@ -143,6 +143,14 @@ fn plots(report: &Report) -> Vec<Plot> {
         },
         plain("CPU", "cores", cpu(report)),
         plain("Memory", "MiB", memory(report)),
+        Plot {
+            title: "Each generator: p99 of its schedule lag",
+            y: "ms",
+            log: true,
+            y_max: None,
+            lines: lags(report),
+        },
+        plain("Each generator: CPU", "cores", generators_cpu(report)),
     ]
 }
 
@@ -153,6 +161,7 @@ fn percentiles(report: &Report, name: &str) -> Vec<Line> {
     };
     vec![
         Line::of("p50", of(|s| s.p50_ms)),
+        Line::of("p90", of(|s| s.p90_ms)),
         Line::of("p99", of(|s| s.p99_ms)),
         Line::of("max", of(|s| s.max_ms)),
     ]
@@ -225,7 +234,7 @@ fn cpu(report: &Report) -> Vec<Line> {
     };
     let mut lines: Vec<Line> = (0..nodes).map(node).collect();
     lines.push(Line::of(
-        "generator",
+        generator(report),
         report.samples.iter().map(|s| (s.at_s, s.generator_cpu)),
     ));
     lines.push(Line::of(
@@ -233,6 +242,36 @@ fn cpu(report: &Report) -> Vec<Line> {
         report.samples.iter().map(|s| (s.at_s, s.machine_cpu)),
     ));
     lines
+}
+
+fn generator(report: &Report) -> &'static str {
+    if report.generators.is_empty() {
+        "generator"
+    } else {
+        "generators and coordinator here"
+    }
+}
+
+fn lags(report: &Report) -> Vec<Line> {
+    let of = |generator: &super::GeneratorReport| {
+        let points = generator
+            .lag_over_time
+            .iter()
+            .map(|(at_s, ms)| (*at_s, ms.max(LOG_MIN_MS)));
+        Line::of(format!("generator {}", generator.name), points)
+    };
+    report.generators.iter().map(of).collect()
+}
+
+fn generators_cpu(report: &Report) -> Vec<Line> {
+    let of = |(n, generator): (usize, &super::GeneratorReport)| {
+        let point = |s: &super::Sample| Some((s.at_s, *s.generators_cpu.get(n)?));
+        Line::of(
+            format!("generator {}", generator.name),
+            report.samples.iter().filter_map(point),
+        )
+    };
+    report.generators.iter().enumerate().map(of).collect()
 }
 
 fn memory(report: &Report) -> Vec<Line> {
@@ -246,7 +285,7 @@ fn memory(report: &Report) -> Vec<Line> {
     };
     let mut lines: Vec<Line> = (0..nodes).map(node).collect();
     lines.push(Line::of(
-        "generator",
+        generator(report),
         report.samples.iter().map(|s| (s.at_s, s.generator_mib)),
     ));
     lines

@@ -10,12 +10,13 @@ pub fn text(report: &Report) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "\n{}: seed {}, scale {}, {:.0} s measured after {:.0} s of warm-up; commit {}, {}",
+        "\n{}: seed {}, scale {}, {:.0} s measured after {:.0} s of warm-up{}; commit {}, {}",
         report.scenario,
         report.seed,
         report.scale,
         report.length_s,
         report.warm_up_s,
+        if report.cut_short { ", then ended by hand" } else { "" },
         report.environment.commit,
         report.environment.build,
     );
@@ -111,11 +112,47 @@ fn processes(out: &mut String, report: &Report) {
         .collect();
     let _ = writeln!(
         out,
-        "  nodes: {}; generator: {:.2} cores {:.0} MiB; the machine: {:.2} of {} cores",
+        "  nodes: {}; {}: {:.2} cores {:.0} MiB; the machine: {:.2} of {} cores",
         nodes.join(", "),
+        if report.generators.is_empty() {
+            "generator"
+        } else {
+            "generators and coordinator here"
+        },
         mean(&|s| s.generator_cpu),
         last.generator_mib,
         mean(&|s| s.machine_cpu),
         report.environment.cores
     );
+    if let Some(accounted) = &report.accounted {
+        let _ = writeln!(
+            out,
+            "  accounts of {} generators: {} conversations, {} of them between several; {} acknowledged messages, warm-up included",
+            report.generators.len(),
+            accounted.conversations,
+            accounted.across,
+            accounted.messages
+        );
+    }
+    for generator in &report.generators {
+        let _ = writeln!(
+            out,
+            "  generator {} ({}): {} agents, {} customers; lag p99 {:.2} ms, late timers p99 {:.2} ms; {:.2} of {} cores; clock {:+} µs, round trip {} µs, drift {:+} µs",
+            generator.name,
+            if generator.here {
+                "this machine"
+            } else {
+                "another machine"
+            },
+            generator.agents,
+            generator.customers,
+            generator.lag.p99_ms,
+            generator.runtime.p99_ms,
+            generator.cpu,
+            generator.cores,
+            generator.clock_offset_us,
+            generator.clock_round_trip_us,
+            generator.clock_drift_us,
+        );
+    }
 }

@@ -1,13 +1,15 @@
-//! What is seen while a run goes on: a line every few seconds.
+//! What is seen while a run goes on: a screen on a terminal, a line every few seconds elsewhere.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::live::Live;
+use super::live::{Control, Live};
+use super::record::Measure;
+use super::screen;
 
 const LINE_EVERY: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -20,7 +22,10 @@ pub fn say(text: &str) -> io::Result<()> {
 }
 
 /// Shows until it is over.
-pub fn start(live: Arc<Mutex<Live>>, over: Arc<AtomicBool>) -> JoinHandle<()> {
+pub fn start(live: Arc<Mutex<Live>>, over: Arc<AtomicBool>, control: Arc<Control>, plain: bool) -> JoinHandle<()> {
+    if !plain && io::stdout().is_terminal() && io::stdin().is_terminal() {
+        return screen::start(live, over, control);
+    }
     tokio::spawn(lines(live, over))
 }
 
@@ -51,12 +56,12 @@ fn line(live: &Live) -> String {
         live.at_s,
         live.arrivals,
         live.messages,
-        ms(live.ack),
-        ms(live.offer),
-        ms(live.lag),
+        ms(live.last(Measure::MessageAck)),
+        ms(live.last(Measure::StartOffer)),
+        ms(live.last(Measure::Lag)),
         live.waiting,
         live.busy,
-        live.faults,
+        live.faults.count(),
         live.refused,
     )
 }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::live::Live;
+use super::record::Measure;
 
 /// Requests are not read further.
 const REQUEST_MAX_BYTES: usize = 8 << 10;
@@ -97,7 +98,7 @@ fn text(live: &Live) -> String {
         "faults_total",
         "counter",
         "What must not happen, all kinds.",
-        &one(live.faults as f64),
+        &one(live.faults.count() as f64),
     );
     metric(
         "refused_total",
@@ -133,9 +134,10 @@ fn text(live: &Live) -> String {
         .collect();
     metric("memory_bytes", "gauge", "Resident memory.", &bytes);
     let second = [
-        ("message_ack", live.ack),
-        ("start_offer", live.offer),
-        ("schedule_lag", live.lag),
+        ("message_ack", live.last(Measure::MessageAck)),
+        ("message_delivery", live.last(Measure::MessageDelivery)),
+        ("start_offer", live.last(Measure::StartOffer)),
+        ("schedule_lag", live.last(Measure::Lag)),
     ];
     let mut rows = Vec::new();
     for (name, summary) in second.iter().filter_map(|(name, summary)| Some((name, (*summary)?))) {
@@ -166,11 +168,12 @@ mod tests {
             max_ms: 10.0,
             ..Summary::default()
         });
-        let text = text(&Live {
-            ack,
+        let mut live = Live {
             totals: [7, 6, 1, 3],
             ..Live::default()
-        });
+        };
+        live.last[Measure::MessageAck as usize] = ack;
+        let text = text(&live);
         assert!(text.contains("kaiwa_bench_arrivals_total 7\n"), "{text}");
         assert!(
             text.contains("kaiwa_bench_latency_seconds{measure=\"message_ack\",quantile=\"0.99\"} 0.009\n"),

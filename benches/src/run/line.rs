@@ -1,15 +1,16 @@
 //! The wires between people and the world that plays them: what a client is told becomes a piece of news with its time.
 
+use std::fmt::Write;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use node::client::{Client, ClientError, ClientEvent, ClientEvents, PendingAck};
-use node::gateway::protocol::{EntryContent, ServerFrame};
+use node::gateway::protocol::{EntryContent, EntryFrame, ServerFrame};
 use routing::event::{OfferOutcome, Phase, UnassignReason};
 use routing::ids::{ConversationId, Epoch};
 use tokio::runtime::Handle;
 
-use super::account::Side;
+use super::account::{Side, Stream};
 
 /// Somebody in the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,15 +31,30 @@ pub enum Purpose {
     Other,
 }
 
+/// A turn in a conversation, by its transcript. Only told where the one side is not played by the generator that plays the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Joined,
+    /// `true`: because it was passed on (which customers are not told).
+    Left(bool),
+    Closed,
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum What {
-    /// A message with the mark of this run: conversation, side, number.
+    /// A message with the mark of this run: conversation, stream, number; the intended time, if it is in the text; the log's stamp.
     Message {
         of: u32,
-        side: Side,
+        stream: Stream,
         number: u32,
+        intended_us: Option<u64>,
         seq: u64,
+        at_ms: u64,
+    },
+    Turned {
+        conversation: ConversationId,
+        turn: Turn,
     },
     Offered {
         customer: u32,
@@ -95,29 +111,30 @@ pub struct News {
     pub what: What,
 }
 
-/// A message's text: which it is, padded to `bytes`.
-pub fn text_of(nonce: u32, conversation: u32, side: Side, number: u32, bytes: usize) -> String {
-    let letter = if side == Side::Customer { 'c' } else { 'a' };
-    let mut text = format!("{nonce:08x}:{conversation}:{letter}:{number}:");
+/// A message's text: which it is, padded to `bytes`. Another generator can only know from it when it was meant to be sent.
+pub fn text_of(nonce: u32, id: (u32, Stream, u32), intended_us: Option<u64>, bytes: usize) -> String {
+    let (conversation, stream, number) = id;
+    let mut text = format!("{nonce:08x}:{conversation}:{}:{number}:", stream.letter());
+    if let Some(intended_us) = intended_us {
+        let _ = write!(text, "{intended_us}:");
+    }
     while text.len() < bytes {
         text.push('x');
     }
     text
 }
 
-/// Which message of this run a text is.
-pub fn id_of(text: &str, nonce: u32) -> Option<(u32, Side, u32)> {
+/// Which message of this run a text is, and when it was meant to be sent, if it says so.
+pub fn id_of(text: &str, nonce: u32) -> Option<((u32, Stream, u32), Option<u64>)> {
     let mut parts = text.split(':');
     if u32::from_str_radix(parts.next()?, 16).ok()? != nonce {
         return None;
     }
     let conversation = parts.next()?.parse().ok()?;
-    let side = match parts.next()? {
-        "c" => Side::Customer,
-        "a" => Side::Agent,
-        _ => return None,
-    };
-    Some((conversation, side, parts.next()?.parse().ok()?))
+    let stream = Stream::from_letter(parts.next()?)?;
+    let number = parts.next()?.parse().ok()?;
+    let intended_us = parts.next().and_then(|text| text.parse().ok());
+    Some(((conversation, stream, number), intended_us))
 }
 
 /// What a customer is called.
@@ -130,20 +147,31 @@ fn customer_of(name: &str, nonce: u32) -> Option<u32> {
     (u32::from_str_radix(run, 16).ok()? == nonce).then(|| number.parse().ok())?
 }
 
-fn of_frame(frame: ServerFrame, nonce: u32) -> Option<What> {
-    Some(match frame {
-        ServerFrame::Entry(entry) => {
-            let EntryContent::Message { body, .. } = &entry.content else {
-                return None;
-            };
-            let (of, side, number) = id_of(&body.text, nonce)?;
-            What::Message {
+fn of_entry(entry: &EntryFrame, nonce: u32, turns: bool) -> Option<What> {
+    let turn = match &entry.content {
+        EntryContent::Message { body, .. } => {
+            let ((of, stream, number), intended_us) = id_of(&body.text, nonce)?;
+            return Some(What::Message {
                 of,
-                side,
+                stream,
                 number,
+                intended_us,
                 seq: entry.seq,
-            }
+                at_ms: entry.at_ms,
+            });
         }
+        EntryContent::Joined { .. } => Turn::Joined,
+        EntryContent::Left { reason, .. } => Turn::Left(*reason == Some(UnassignReason::Transferred)),
+        EntryContent::Closed { .. } => Turn::Closed,
+        _ => return None,
+    };
+    let conversation = entry.conversation;
+    turns.then_some(What::Turned { conversation, turn })
+}
+
+fn of_frame(frame: ServerFrame, nonce: u32, turns: bool) -> Option<What> {
+    Some(match frame {
+        ServerFrame::Entry(entry) => of_entry(&entry, nonce, turns)?,
         ServerFrame::Offered {
             conversation,
             epoch,
@@ -210,6 +238,8 @@ pub struct Wire {
     pub news: Sender<News>,
     pub runtime: Handle,
     pub nonce: u32,
+    /// Whether the turns of transcripts are told.
+    pub turns: bool,
 }
 
 impl Wire {
@@ -273,7 +303,7 @@ impl Wire {
 async fn read(mut events: ClientEvents, wire: Wire, who: Who) {
     while let Some(event) = events.recv().await {
         let what = match event {
-            ClientEvent::Frame(frame) => match of_frame(frame, wire.nonce) {
+            ClientEvent::Frame(frame) => match of_frame(frame, wire.nonce, wire.turns) {
                 Some(what) => what,
                 None => continue,
             },
@@ -292,8 +322,12 @@ mod tests {
 
     #[test]
     fn texts_and_names_carry_their_id() {
-        let text = text_of(0xabc, 41, Side::Agent, 1_234, 200);
-        assert_eq!((text.len(), id_of(&text, 0xabc)), (200, Some((41, Side::Agent, 1_234))));
+        let id = (41, Stream::agents_of(0), 1_234);
+        let text = text_of(0xabc, id, None, 200);
+        assert_eq!((text.len(), id_of(&text, 0xabc)), (200, Some((id, None))));
+        let id = (41, Stream::agents_of(2), 7);
+        let timed = text_of(0xabc, id, Some(5_000_123), 10);
+        assert_eq!(id_of(&timed, 0xabc), Some((id, Some(5_000_123))));
         assert_eq!(id_of(&text, 0xabd), None, "of another run");
         assert_eq!(id_of("hello", 0xabc), None);
         assert_eq!(customer_of(&customer_name(0xabc, 7), 0xabc), Some(7));

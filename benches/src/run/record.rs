@@ -2,10 +2,17 @@
 //!
 //! A latency belongs to the interval of its *intended* time, whenever it becomes known: an interval in which the cluster stood still
 //! shows it, and not the one in which it went on.
+//!
+//! The records of several generators become one by adding their histograms, of each interval and of the whole: percentiles are never
+//! averaged.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 use serde::{Deserialize, Serialize};
 
 /// Intervals that still take late values; older ones are closed.
@@ -137,9 +144,91 @@ pub struct Interval {
     pub busy: u64,
 }
 
+/// Histograms by name of the measure, in HdrHistogram's format V2, as base64.
+pub type Packed = BTreeMap<String, String>;
+
+/// One interval of a generator, with all that is needed to add those of others.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PackedInterval {
+    histograms: Packed,
+    counts: BTreeMap<String, u64>,
+    waiting: u64,
+    busy: u64,
+}
+
+/// The record of a generator, for the way to the coordinator.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PackedRecord {
+    interval_us: u64,
+    whole: Packed,
+    intervals: Vec<PackedInterval>,
+    totals: BTreeMap<String, u64>,
+}
+
+impl PackedRecord {
+    /// A measure over the whole.
+    pub fn whole(&self, measure: Measure) -> Result<Summary> {
+        let mut sum = histogram();
+        add_packed(&mut sum, &self.whole, MEASURES[measure as usize].1)?;
+        Ok((&sum).into())
+    }
+
+    /// A count over the whole.
+    pub fn total(&self, count: Count) -> u64 {
+        self.totals.get(COUNTS[count as usize].1).copied().unwrap_or(0)
+    }
+
+    /// A measure by interval: begin in seconds, and its summary.
+    pub fn over_time(&self, measure: Measure) -> Result<Vec<(f64, Summary)>> {
+        let name = MEASURES[measure as usize].1;
+        let mut found = Vec::new();
+        for (n, interval) in self.intervals.iter().enumerate() {
+            let mut sum = histogram();
+            add_packed(&mut sum, &interval.histograms, name)?;
+            if !sum.is_empty() {
+                found.push((n as f64 * self.interval_us as f64 / 1e6, (&sum).into()));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// As base64 of HdrHistogram's format V2.
+pub fn pack(histogram: &Histogram<u64>) -> String {
+    let mut bytes = Vec::new();
+    V2Serializer::new()
+        .serialize(histogram, &mut bytes)
+        .expect("a vector takes what it is given");
+    BASE64.encode(bytes)
+}
+
+/// From what [`pack`] made.
+pub fn unpack(text: &str) -> Result<Histogram<u64>> {
+    let bytes = BASE64.decode(text).context("a histogram is not base64")?;
+    Deserializer::new()
+        .deserialize(&mut bytes.as_slice())
+        .map_err(|error| anyhow::anyhow!("a histogram cannot be read: {error}"))
+}
+
+fn add_packed(sum: &mut Histogram<u64>, packed: &Packed, name: &str) -> Result<()> {
+    if let Some(text) = packed.get(name) {
+        sum.add(unpack(text)?).context("a histogram does not fit")?;
+    }
+    Ok(())
+}
+
 #[derive(Default)]
 struct Open {
     histograms: [Option<Histogram<u64>>; MEASURES.len()],
+}
+
+impl Open {
+    fn packed(&self) -> Packed {
+        let named = MEASURES.iter().zip(&self.histograms);
+        named
+            .filter_map(|((_, name, _), histogram)| Some(((*name).to_owned(), pack(histogram.as_ref()?))))
+            .collect()
+    }
 }
 
 /// The record of a run.
@@ -154,9 +243,12 @@ pub struct Record {
     closed: usize,
     intervals: Vec<Interval>,
     totals: [u64; COUNTS.len()],
+    /// Histograms of closed intervals, when they are to be added to those of others.
+    packed: Option<Vec<Packed>>,
 }
 
-fn histogram() -> Histogram<u64> {
+/// An empty one, of microseconds.
+pub fn histogram() -> Histogram<u64> {
     // Three digits; it grows as needed, so no value is cut off.
     Histogram::new(3).expect("three digits are allowed")
 }
@@ -174,7 +266,26 @@ impl Record {
             closed: 0,
             intervals: Vec::new(),
             totals: [0; COUNTS.len()],
+            packed: None,
         }
+    }
+
+    /// The same, of one generator among several.
+    pub fn in_part(from_us: u64, until_us: u64) -> Self {
+        Self {
+            packed: Some(Vec::new()),
+            ..Self::new(from_us, until_us)
+        }
+    }
+
+    /// The run ends earlier than was planned.
+    pub fn ends_at(&mut self, until_us: u64) {
+        self.until_us = self.until_us.min(until_us);
+    }
+
+    /// What was measured of a time, so far as the run lasted: begin and end.
+    pub fn bounds_us(&self) -> (u64, u64) {
+        (self.from_us, self.until_us)
     }
 
     /// Length of an interval.
@@ -209,6 +320,9 @@ impl Record {
             if let Some(histogram) = histogram {
                 interval.measures.insert((*name).to_owned(), histogram.into());
             }
+        }
+        if let Some(packed) = &mut self.packed {
+            packed.push(open.packed());
         }
         self.closed += 1;
     }
@@ -261,6 +375,98 @@ impl Record {
     pub fn at(&self, measure: Measure, at_us: u64) -> Option<Summary> {
         let at = ((at_us / self.interval_us) as usize).checked_sub(self.closed)?;
         self.open.get(at)?.histograms[measure as usize].as_ref().map(Into::into)
+    }
+
+    /// Histograms of an interval that is still open, for others.
+    pub fn packed_at(&self, measures: &[Measure], at_us: u64) -> Packed {
+        let at = ((at_us / self.interval_us) as usize).checked_sub(self.closed);
+        let Some(open) = at.and_then(|at| self.open.get(at)) else {
+            return Packed::new();
+        };
+        let packed = |measure: &Measure| {
+            let at = *measure as usize;
+            Some((MEASURES[at].1.to_owned(), pack(open.histograms[at].as_ref()?)))
+        };
+        measures.iter().filter_map(packed).collect()
+    }
+
+    /// All of it, for others.
+    pub fn pack(mut self) -> PackedRecord {
+        while !self.open.is_empty() {
+            self.close_first();
+        }
+        let whole = Open {
+            histograms: self.whole.map(|histogram| (!histogram.is_empty()).then_some(histogram)),
+        };
+        let packed = self.packed.unwrap_or_default();
+        let intervals = self.intervals.into_iter().zip(packed);
+        PackedRecord {
+            interval_us: self.interval_us,
+            whole: whole.packed(),
+            intervals: intervals
+                .map(|(interval, histograms)| PackedInterval {
+                    histograms,
+                    counts: interval.counts,
+                    waiting: interval.waiting,
+                    busy: interval.busy,
+                })
+                .collect(),
+            totals: COUNTS
+                .iter()
+                .zip(self.totals)
+                .map(|((_, name), total)| ((*name).to_owned(), total))
+                .collect(),
+        }
+    }
+
+    /// Adds the records of generators to this one, which holds what only became known of all of them together.
+    pub fn merge(mut self, parts: &[PackedRecord]) -> Result<Self> {
+        for part in parts {
+            ensure!(
+                part.interval_us == self.interval_us,
+                "a generator's intervals are of another length"
+            );
+            for (n, (_, name, _)) in MEASURES.iter().enumerate() {
+                add_packed(&mut self.whole[n], &part.whole, name)?;
+            }
+            for (n, (_, name)) in COUNTS.iter().enumerate() {
+                self.totals[n] += part.totals.get(*name).copied().unwrap_or(0);
+            }
+        }
+        let length = parts.iter().map(|part| part.intervals.len()).max().unwrap_or(0);
+        if let Some(last) = length.checked_sub(1) {
+            // Those that are there take what was late already.
+            self.interval(last as u64 * self.interval_us);
+        }
+        // One after the other: all histograms of a long run do not fit into memory.
+        for at in 0..self.intervals.len() {
+            let mut open = if at < self.closed {
+                Open::default()
+            } else {
+                self.open.pop_front().unwrap_or_default()
+            };
+            let interval = &mut self.intervals[at];
+            for part in parts.iter().filter_map(|part| part.intervals.get(at)) {
+                for ((_, name, _), histogram) in MEASURES.iter().zip(&mut open.histograms) {
+                    if part.histograms.contains_key(*name) {
+                        add_packed(histogram.get_or_insert_with(self::histogram), &part.histograms, name)?;
+                    }
+                }
+                for (name, count) in &part.counts {
+                    *interval.counts.entry(name.clone()).or_default() += count;
+                }
+                interval.waiting += part.waiting;
+                interval.busy += part.busy;
+            }
+            for ((_, name, _), histogram) in MEASURES.iter().zip(&open.histograms) {
+                if let Some(histogram) = histogram {
+                    interval.measures.insert((*name).to_owned(), histogram.into());
+                }
+            }
+        }
+        self.closed = self.intervals.len();
+        self.open.clear();
+        Ok(self)
     }
 
     /// A count of the interval that holds `at_us`.
@@ -339,5 +545,49 @@ mod tests {
     fn long_runs_have_longer_intervals() {
         assert_eq!(Record::new(0, 60_000_000).interval_us(), 1_000_000);
         assert_eq!(Record::new(0, 7_200_000_000).interval_us(), 4_000_000);
+    }
+
+    #[test]
+    fn records_of_two_generators_are_one() {
+        let took = [
+            (0, 1_500_000, 1_501_000),
+            (1, 1_600_000, 1_690_000),
+            (0, 5_000_000, 5_002_000),
+        ];
+        let mut alone = Record::new(1_000_000, 400_000_000);
+        let mut parts = [(); 2].map(|()| Record::in_part(1_000_000, 400_000_000));
+        for (generator, intended_us, until_us) in took {
+            for record in [&mut alone, &mut parts[generator]] {
+                record.took(Measure::MessageAck, intended_us, until_us);
+                record.count(Count::Messages, intended_us);
+                record.level(intended_us, 2, 1);
+            }
+        }
+        // Known only when both are put together.
+        let mut whole = Record::new(1_000_000, 400_000_000);
+        for record in [&mut alone, &mut whole] {
+            record.took(Measure::StartOffer, 200_000_000, 200_004_000);
+        }
+        // Long after: the first intervals are closed by then, and all there.
+        for record in [&mut alone, &mut parts[1]] {
+            record.took(Measure::Wait, 390_000_000, 390_500_000);
+        }
+        let wired = parts.map(|part| {
+            let text = serde_json::to_string(&part.pack()).unwrap();
+            serde_json::from_str::<PackedRecord>(&text).unwrap()
+        });
+        assert_eq!(wired[1].whole(Measure::MessageAck).unwrap().count, 1);
+        assert_eq!(wired[0].total(Count::Messages), 2);
+        assert_eq!(wired[0].over_time(Measure::MessageAck).unwrap().len(), 2);
+        let (intervals, measures, counts) = whole.merge(&wired).unwrap().close();
+        let (as_intervals, as_measures, as_counts) = alone.close();
+        assert_eq!((&measures, &counts), (&as_measures, &as_counts));
+        assert_eq!(intervals.len(), as_intervals.len());
+        for (interval, as_interval) in intervals.iter().zip(&as_intervals) {
+            assert_eq!(interval.measures, as_interval.measures, "at {} s", interval.at_s);
+            assert_eq!(interval.counts, as_interval.counts, "at {} s", interval.at_s);
+        }
+        assert_eq!(intervals[1].waiting, 4, "of both");
+        assert_eq!(intervals[1].measures["message_ack"].max_ms.round(), 90.0);
     }
 }

@@ -24,8 +24,14 @@ pub struct Sample {
     pub nodes_cpu: Vec<f64>,
     /// Memory of each node.
     pub nodes_mib: Vec<f64>,
+    /// Of all generators on this machine, the coordinator with them.
     pub generator_cpu: f64,
     pub generator_mib: f64,
+    /// Where there are several: each, on whichever machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generators_cpu: Vec<f64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generators_mib: Vec<f64>,
     /// Of all cores of the machine, whoever used them.
     pub machine_cpu: f64,
     /// Waiting conversations, as the nodes tell; the last that is known.
@@ -33,7 +39,7 @@ pub struct Sample {
 }
 
 /// Resident memory.
-fn memory_mib(pid: u32) -> f64 {
+pub fn memory_mib(pid: u32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
     let pages: f64 = text
         .split_whitespace()
@@ -77,8 +83,8 @@ impl Sampler {
                 depth = self.depth().await;
                 scrape_at = now + now.elapsed() * SCRAPING_SHARE;
             }
-            if let (Some(started), Some((before, cpu))) = (started, &last) {
-                let sample = self.sample(now - *before, &times.since(cpu), depth, now - started, &all);
+            if let (Some(started), Some((before, cpu))) = (started.filter(|started| now >= *started), &last) {
+                let mut sample = self.sample(now - *before, &times.since(cpu), depth, now - started, &all);
                 let mut live = self.live.lock().expect("nobody panics with it");
                 live.processes = sample
                     .nodes_cpu
@@ -87,6 +93,15 @@ impl Sampler {
                     .zip(sample.nodes_mib.iter().copied())
                     .collect();
                 live.processes.push((sample.generator_cpu, sample.generator_mib));
+                live.queue_depth = depth;
+                for generator in &live.generators {
+                    sample.generators_cpu.push(generator.cpu);
+                    sample.generators_mib.push(generator.mib);
+                    if generator.here {
+                        sample.generator_cpu += generator.cpu;
+                        sample.generator_mib += generator.mib;
+                    }
+                }
                 samples.push(sample);
             }
             last = Some((now, times));
@@ -103,6 +118,8 @@ impl Sampler {
             nodes_mib: self.pids.iter().map(|pid| memory_mib(*pid)).collect(),
             generator_cpu: cores(used.processes[nodes]),
             generator_mib: memory_mib(all[nodes]),
+            generators_cpu: Vec::new(),
+            generators_mib: Vec::new(),
             machine_cpu: cores(used.machine),
             queue_depth: depth,
         }

@@ -4,7 +4,7 @@ use super::Job;
 use super::record::{Count, Measure, Record, Summary};
 use super::sampler::Sample;
 use super::world::Tally;
-use crate::report::{Environment, Report, Verdict};
+use crate::report::{Accounted, Environment, GeneratorReport, Report, Verdict};
 
 /// Refused of all commands, at most.
 const REFUSED_SHARE_MAX: f64 = 0.001;
@@ -19,7 +19,7 @@ const OTHERS_SHARE_MAX: f64 = 0.2;
 /// The generator may use so much of what is used on a full machine.
 const OWN_SHARE_MAX: f64 = 0.5;
 
-/// Why the generator, and not the cluster, may have set the numbers.
+/// Why the generator or the machine, and not the cluster, may have set the numbers.
 pub fn limits(
     lag: Summary,
     runtime: Summary,
@@ -28,23 +28,59 @@ pub fn limits(
     samples: &[&Sample],
     cores: f64,
 ) -> Vec<String> {
+    let mut found = lateness("the generator", lag, runtime, measured, dropped);
+    found.extend(fullness(samples, cores));
+    found
+}
+
+/// How late a generator may be, p99, with what it measures.
+fn allowed_ms(measured: Summary) -> f64 {
+    LATE_MAX_MS.max(LATE_SHARE_MAX * measured.p99_ms)
+}
+
+/// Why a generator, and not the cluster, may have set the numbers: by its own clock.
+fn lateness(who: &str, lag: Summary, runtime: Summary, measured: Summary, dropped: u64) -> Vec<String> {
     let mut found = Vec::new();
-    let allowed_ms = LATE_MAX_MS.max(LATE_SHARE_MAX * measured.p99_ms);
+    let allowed_ms = allowed_ms(measured);
     if lag.p99_ms > allowed_ms {
         found.push(format!(
-            "the generator was late: p99 of its schedule lag is {:.1} ms",
+            "{who} was late: p99 of its schedule lag is {:.1} ms",
             lag.p99_ms
         ));
     }
     if runtime.p99_ms > allowed_ms {
         found.push(format!(
-            "the generator was short of CPU: p99 of its timers' lateness is {:.1} ms",
+            "{who} was short of CPU: p99 of its timers' lateness is {:.1} ms",
             runtime.p99_ms
         ));
     }
     if dropped > 0 {
-        found.push(format!("the generator had no room for {dropped} arrivals"));
+        found.push(format!("{who} had no room for {dropped} arrivals"));
     }
+    found
+}
+
+/// The same of one of several, which may be elsewhere.
+fn of_member(generator: &GeneratorReport, measured: Summary) -> Vec<String> {
+    let name = format!("generator {}", generator.name);
+    let mut found = lateness(&name, generator.lag, generator.runtime, measured, generator.dropped);
+    let unsure_ms = (generator.clock_round_trip_us as f64 / 2.0 + generator.clock_drift_us.abs() as f64) / 1e3;
+    if unsure_ms > allowed_ms(measured) {
+        found.push(format!("the clock of {name} is known to {unsure_ms:.1} ms only"));
+    }
+    let cores = generator.cores as f64;
+    if !generator.here && generator.machine_cpu > FULL * cores {
+        found.push(format!(
+            "the machine of {name} was full ({:.2} of {cores} cores)",
+            generator.machine_cpu
+        ));
+    }
+    found
+}
+
+/// Why the machine, and not the cluster, may have set them.
+fn fullness(samples: &[&Sample], cores: f64) -> Vec<String> {
+    let mut found = Vec::new();
     let mean =
         |of: fn(&Sample) -> f64| samples.iter().map(|sample| of(sample)).sum::<f64>() / samples.len().max(1) as f64;
     let (own, machine) = (mean(|sample| sample.generator_cpu), mean(|sample| sample.machine_cpu));
@@ -89,10 +125,30 @@ fn failures(tally: &Tally, refused: u64) -> Vec<String> {
     found
 }
 
-/// All that is known, with the verdict.
-pub fn report(job: &Job, record: Record, tally: Tally, samples: Vec<Sample>, environment: Environment) -> Report {
+/// What a run gave.
+pub struct Findings {
+    pub record: Record,
+    pub tally: Tally,
+    pub samples: Vec<Sample>,
+    /// Where there were several.
+    pub generators: Vec<GeneratorReport>,
+    pub accounted: Option<Accounted>,
+    pub cut_us: Option<u64>,
+}
+
+/// All that is known, with the verdict. The job's scenario is as long as the run was.
+pub fn report(job: &Job, found: Findings, environment: Environment) -> Report {
+    let Findings {
+        record,
+        tally,
+        samples,
+        generators,
+        accounted,
+        cut_us,
+    } = found;
     let scenario = &job.scenario;
-    let (warm_up_s, length_s) = (scenario.warm_up_ms as f64 / 1e3, scenario.length_ms as f64 / 1e3);
+    let (from_us, until_us) = record.bounds_us();
+    let (warm_up_s, length_s) = (from_us as f64 / 1e6, (until_us - from_us) as f64 / 1e6);
     let measured: Vec<&Sample> = samples
         .iter()
         .filter(|sample| sample.at_s >= warm_up_s && sample.at_s <= warm_up_s + length_s)
@@ -100,14 +156,15 @@ pub fn report(job: &Job, record: Record, tally: Tally, samples: Vec<Sample>, env
     let (ack, offer) = (record.whole(Measure::MessageAck), record.whole(Measure::StartOffer));
     let slowest = if ack.count > 0 { ack } else { offer };
     let (lag, runtime) = (record.whole(Measure::Lag), record.whole(Measure::Runtime));
-    let invalid = limits(
-        lag,
-        runtime,
-        slowest,
-        tally.dropped,
-        &measured,
-        environment.cores as f64,
-    );
+    let mut invalid = if generators.is_empty() {
+        lateness("the generator", lag, runtime, slowest, tally.dropped)
+    } else {
+        generators
+            .iter()
+            .flat_map(|generator| of_member(generator, slowest))
+            .collect()
+    };
+    invalid.extend(fullness(&measured, environment.cores as f64));
     let mut reasons = failures(&tally, tally.refused.values().sum());
     let verdict = match (reasons.is_empty(), invalid.is_empty()) {
         // What is wrong is wrong, however late the generator was.
@@ -119,11 +176,7 @@ pub fn report(job: &Job, record: Record, tally: Tally, samples: Vec<Sample>, env
     let arrivals = record.total(Count::Arrivals);
     let share = |count| (arrivals > 0).then(|| record.total(count) as f64 / arrivals as f64);
     let (service_level, abandonment) = (share(Count::InTarget), share(Count::Abandoned));
-    let places: usize = scenario
-        .agents
-        .iter()
-        .map(|plan| plan.count * plan.concurrency * scenario.tenants[plan.tenant].count)
-        .sum();
+    let places = scenario.places();
     let interval_s = record.interval_us() as f64 / 1e6;
     let (intervals, measures, counts) = record.close();
     let mut report = Report {
@@ -136,6 +189,7 @@ pub fn report(job: &Job, record: Record, tally: Tally, samples: Vec<Sample>, env
         scale: job.scale,
         warm_up_s,
         length_s,
+        cut_short: cut_us.is_some(),
         interval_s,
         service_level_s: scenario.service_level_ms as f64 / 1e3,
         durability: String::new(),
@@ -160,6 +214,8 @@ pub fn report(job: &Job, record: Record, tally: Tally, samples: Vec<Sample>, env
         prediction: None,
         intervals,
         samples,
+        generators,
+        accounted,
         scenario_text: scenario.text.clone(),
     };
     let count = report.measured().count().max(1) as f64;
@@ -193,7 +249,8 @@ mod tests {
     fn late_generators_make_runs_invalid() {
         let calm = sample(0.2, 0.5, 0.8);
         let valid = |lag, runtime, ack, dropped, sample: &Sample| {
-            limits(p99(lag), p99(runtime), p99(ack), dropped, &[sample], 2.0).is_empty()
+            lateness("the generator", p99(lag), p99(runtime), p99(ack), dropped).is_empty()
+                && fullness(&[sample], 2.0).is_empty()
         };
         assert!(valid(1.0, 2.0, 3.0, 0, &calm));
         assert!(!valid(6.0, 2.0, 3.0, 0, &calm), "late");
@@ -205,6 +262,27 @@ mod tests {
             "full, most of it its own"
         );
         assert!(valid(1.0, 1.0, 3.0, 0, &sample(0.6, 1.3, 1.95)), "full of nodes");
+    }
+
+    #[test]
+    fn one_late_generator_of_several_is_named() {
+        let good = GeneratorReport {
+            name: "left".to_owned(),
+            cores: 4,
+            machine_cpu: 3.0,
+            clock_round_trip_us: 80,
+            ..GeneratorReport::default()
+        };
+        assert_eq!(of_member(&good, p99(3.0)), Vec::<String>::new());
+        let found = |change: fn(&mut GeneratorReport)| {
+            let mut bad = good.clone();
+            change(&mut bad);
+            of_member(&bad, p99(3.0)).join("; ")
+        };
+        assert!(found(|bad| bad.lag.p99_ms = 8.0).contains("generator left was late"));
+        assert!(found(|bad| bad.runtime.p99_ms = 8.0).contains("generator left was short of CPU"));
+        assert!(found(|bad| bad.machine_cpu = 3.9).contains("machine of generator left was full"));
+        assert!(found(|bad| bad.clock_drift_us = -6_000).contains("clock of generator left"));
     }
 
     #[test]

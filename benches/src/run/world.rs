@@ -1,8 +1,14 @@
 //! Everybody in a run, played by one thread: what is planned happens at its time, whatever the cluster does; what the cluster says
 //! is taken in as it comes.
+//!
+//! One of several generators plays its share of the people. Of conversations between its people and those of others it knows the one
+//! side: customers see in their transcript when somebody joins, leaves and closes.
 
 mod agents;
+pub mod books;
+mod company;
 mod customers;
+pub mod roll;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -15,24 +21,30 @@ use node::client::Client;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use routing::ids::{ConversationId, Epoch};
+use serde::{Deserialize, Serialize};
 
 use super::account::{Account, Faults};
-use super::line::{News, What, Who, Wire};
-use super::live::Live;
+use super::line::{News, Turn, What, Who, Wire};
+use super::live::{Control, Live, SHOWN};
 use super::record::{Count, Measure, Record};
 use super::stage::Tenant;
-use crate::scenario::Scenario;
+use crate::scenario::{Comes, Scenario};
+use books::Books;
+pub use company::{Answer, Company, Order};
+use roll::{Layout, Roll, Share, Times};
 
 /// Open at the same time; who comes beyond it is turned away by the generator, and counted.
 const CUSTOMERS_MAX: usize = 200_000;
 /// Until all standing conversations are there.
-const STANDING_WAIT: Duration = Duration::from_secs(180);
+pub const STANDING_WAIT: Duration = Duration::from_secs(180);
+/// It is looked so often whether the run is to end.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Something to be done at its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Task {
-    /// The next of a class comes: connects.
-    Comes(usize),
+    /// The next of the roll is due.
+    Comes,
     Start(u32),
     LosesPatience(u32),
     CustomerSays(u32),
@@ -64,7 +76,10 @@ pub(super) enum Phase {
 /// One conversation and its customer.
 pub(super) struct Conversation {
     class: usize,
+    /// As its customer knows it.
     phase: Phase,
+    /// As the agents know it; the same, unless others play the one or the other.
+    at_desk: Phase,
     intended_us: u64,
     id: Option<ConversationId>,
     client: Option<Client>,
@@ -78,6 +93,10 @@ pub(super) struct Conversation {
     transferred: bool,
     /// Agent and epoch.
     owner: Option<(usize, Epoch)>,
+    /// Since when the last owner here has had it, by the log. What is older they only read up on.
+    owned_ms: Option<u64>,
+    /// The customer saw the end of the transcript.
+    saw_end: bool,
     account: Account,
     said: [u32; 2],
     to_say: [u32; 2],
@@ -87,6 +106,8 @@ pub(super) struct Conversation {
 
 /// One agent.
 pub(super) struct Agent {
+    /// Over all tenants and generators.
+    pub id: usize,
     pub plan: usize,
     pub tenant: usize,
     /// Agents of one plan and tenant.
@@ -106,12 +127,14 @@ pub(super) struct Class {
     groups: Vec<usize>,
     /// Number of the queue, over all tenants.
     queue: usize,
-    times: Box<dyn Iterator<Item = f64> + Send>,
     standing: Vec<u32>,
+    /// When messages of standing conversations are due, and how many were.
+    talk: Times,
+    talked: u64,
 }
 
 /// What came of a run, beside the record.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tally {
     pub faults: Faults,
     /// Refused commands, by code.
@@ -132,11 +155,31 @@ pub struct Tally {
     pub ended: BTreeMap<String, u64>,
 }
 
+impl Tally {
+    /// Adds that of another generator.
+    pub fn add(&mut self, other: Self) {
+        let add = |sum: &mut BTreeMap<String, u64>, more: BTreeMap<String, u64>| {
+            for (name, count) in more {
+                *sum.entry(name).or_default() += count;
+            }
+        };
+        self.faults.add(&other.faults);
+        add(&mut self.refused, other.refused);
+        add(&mut self.ended, other.ended);
+        self.overtaken += other.overtaken;
+        self.commands += other.commands;
+        self.dropped += other.dropped;
+        self.connections_lost += other.connections_lost;
+        self.owners_lost += other.owners_lost;
+        self.transfers += other.transfers;
+        self.customers_most += other.customers_most;
+    }
+}
+
 /// The world.
 pub struct World {
     pub(super) scenario: Arc<Scenario>,
     pub(super) seed: u64,
-    pub(super) scale: f64,
     pub(super) urls: Vec<String>,
     pub(super) tenants: Vec<Tenant>,
     pub(super) wire: Wire,
@@ -144,6 +187,7 @@ pub struct World {
     /// Free places of each group.
     pub(super) free: Vec<i64>,
     classes: Vec<Class>,
+    roll: Roll,
     conversations: Vec<Conversation>,
     ids: HashMap<ConversationId, u32>,
     /// Who waits, by queue.
@@ -158,6 +202,12 @@ pub struct World {
     record: Record,
     tally: Tally,
     live: Arc<Mutex<Live>>,
+    control: Arc<Control>,
+    pub(super) share: Share,
+    company: Option<Company>,
+    /// Where it is one of several.
+    books: Option<Books>,
+    begun: bool,
 }
 
 /// What a world is made of.
@@ -169,6 +219,18 @@ pub struct Parts {
     pub tenants: Vec<Tenant>,
     pub wire: Wire,
     pub live: Arc<Mutex<Live>>,
+    pub control: Arc<Control>,
+    /// `None`: it plays everybody.
+    pub company: Option<Company>,
+}
+
+/// What a world leaves behind.
+pub struct Played {
+    pub record: Record,
+    pub tally: Tally,
+    pub books: Books,
+    /// When the schedule ended, if that was earlier than planned.
+    pub cut_us: Option<u64>,
 }
 
 /// A generator of one conversation's or person's own, whatever else happens.
@@ -187,20 +249,46 @@ pub(super) fn lot(seed: u64, kind: u64, number: u64, turn: u64) -> ChaCha8Rng {
 impl World {
     /// With nobody in it.
     pub fn new(parts: Parts) -> Self {
-        let from_us = parts.scenario.warm_up_ms * 1_000;
-        let until_us = from_us + parts.scenario.length_ms * 1_000;
-        let mut world = Self {
-            waiting: Vec::new(),
-            record: Record::new(from_us, until_us),
-            scenario: parts.scenario,
+        let scenario = parts.scenario;
+        let from_us = scenario.warm_up_ms * 1_000;
+        let until_us = from_us + scenario.length_ms * 1_000;
+        let plans: Vec<usize> = parts.tenants.iter().map(|tenant| tenant.plan).collect();
+        let layout = Layout::new(&scenario, &plans);
+        let (mut classes, mut arriving) = (Vec::new(), Vec::new());
+        let times = roll::schedules(&scenario, &layout, parts.seed, parts.scale, until_us);
+        for (plan, times) in layout.classes.iter().zip(times) {
+            let customers = &scenario.customers[plan.plan];
+            let arrives = matches!(customers.comes, Comes::Arriving(_));
+            let nobody: Times = Box::new(std::iter::empty());
+            let (coming, talk) = if arrives { (Some(times), nobody) } else { (None, times) };
+            arriving.push(coming.map(|times| (times, customers.connect_ahead_ms * 1_000)));
+            classes.push(Class {
+                plan: plan.plan,
+                tenant: plan.tenant,
+                groups: plan.groups.clone(),
+                queue: plan.queue,
+                standing: Vec::new(),
+                talk,
+                talked: 0,
+            });
+        }
+        let alone = parts.company.is_none();
+        Self {
+            waiting: vec![0; layout.queues],
+            free: layout.places,
+            record: if alone {
+                Record::new(from_us, until_us)
+            } else {
+                Record::in_part(from_us, until_us)
+            },
+            scenario,
             seed: parts.seed,
-            scale: parts.scale,
             urls: parts.urls,
             tenants: parts.tenants,
             wire: parts.wire,
             agents: Vec::new(),
-            free: Vec::new(),
-            classes: Vec::new(),
+            classes,
+            roll: Roll::new(arriving),
             conversations: Vec::new(),
             ids: HashMap::new(),
             present: 0,
@@ -211,9 +299,12 @@ impl World {
             outstanding: 0,
             tally: Tally::default(),
             live: parts.live,
-        };
-        world.make_classes();
-        world
+            control: parts.control,
+            share: parts.company.as_ref().map_or(Share::WHOLE, |company| company.share),
+            books: (!alone).then(Books::default),
+            company: parts.company,
+            begun: false,
+        }
     }
 
     pub(super) fn at_us(&self, at: Instant) -> u64 {
@@ -230,15 +321,29 @@ impl World {
     }
 
     /// Plays until all is over.
-    pub fn play(mut self, news: &Receiver<News>) -> Result<(Record, Tally)> {
+    pub fn play(mut self, news: &Receiver<News>) -> Result<Played> {
+        let planned_us = self.until_us;
         self.gather_standing(news)?;
         // A little later, so that the first are not late.
-        self.started = Instant::now() + Duration::from_millis(20);
+        self.started = match &self.company {
+            None => Instant::now() + Duration::from_millis(20),
+            Some(company) => {
+                let _ = company.answers.send(Answer::Ready);
+                self.wait_for_begin(news)?
+            }
+        };
+        self.begun = true;
         self.live.lock().expect("nobody panics with it").started = Some(self.started);
         self.wire.canary();
         self.open_doors();
         loop {
             let now_us = self.now_us();
+            ensure!(!self.control.aborted(), "ended by hand");
+            if let Some(stop_us) = self.control.stops_at().filter(|stop_us| *stop_us < self.until_us) {
+                // Whoever ends it now cannot end what has been.
+                self.until_us = stop_us.max(now_us);
+                self.record.ends_at(self.until_us);
+            }
             if now_us >= self.until_us {
                 break;
             }
@@ -255,10 +360,26 @@ impl World {
                 Some(Reverse((at_us, ..))) => (*at_us).min(self.until_us),
                 None => self.until_us,
             };
-            self.hear_for(news, Duration::from_micros(next_us - now_us))?;
+            self.hear_for(news, Duration::from_micros(next_us - now_us).min(LOOK_EVERY))?;
         }
         self.settle(news)?;
-        Ok((self.record, self.tally))
+        Ok(Played {
+            cut_us: (self.until_us < planned_us).then_some(self.until_us),
+            record: self.record,
+            tally: self.tally,
+            books: self.books.unwrap_or_default(),
+        })
+    }
+
+    /// Does what is due, before the run begins.
+    fn act_due(&mut self) {
+        let now_us = self.now_us();
+        while let Some(Reverse((at_us, ..))) = self.tasks.peek()
+            && *at_us <= now_us
+            && let Some(Reverse((at_us, _, task))) = self.tasks.pop()
+        {
+            self.act(at_us, task);
+        }
     }
 
     fn hear_for(&mut self, news: &Receiver<News>, wait: Duration) -> Result<()> {
@@ -285,9 +406,11 @@ impl World {
 
     /// After the last arrival: until every message is settled and every command answered.
     fn settle(&mut self, news: &Receiver<News>) -> Result<()> {
+        self.live.lock().expect("nobody panics with it").settling = Some(Instant::now());
         let until = Instant::now() + Duration::from_millis(self.scenario.settle_ms);
         loop {
             self.hear_for(news, Duration::from_millis(20))?;
+            ensure!(!self.control.aborted(), "ended by hand");
             let open: u32 = self
                 .conversations
                 .iter()
@@ -297,9 +420,13 @@ impl World {
                 break;
             }
         }
+        if self.company.is_some() {
+            self.stay(news)?;
+        }
         self.tally.faults.unanswered += self.outstanding.max(0) as u64;
         let mut unanswered_messages = 0;
-        for conversation in &self.conversations {
+        // Of several generators, none can judge alone.
+        for conversation in self.conversations.iter().filter(|_| self.books.is_none()) {
             let faults = conversation.account.close();
             unanswered_messages += faults.unanswered;
             self.tally.faults.add(&faults);
@@ -326,18 +453,12 @@ impl World {
                 Instant::now() < until,
                 "only {served} of {wanted} standing conversations were assigned in time"
             );
-            let now_us = self.now_us();
-            while let Some(Reverse((at_us, ..))) = self.tasks.peek()
-                && *at_us <= now_us
-                && let Some(Reverse((at_us, _, task))) = self.tasks.pop()
-            {
-                self.act(at_us, task);
-            }
+            self.act_due();
             self.hear_for(news, Duration::from_millis(2))?;
-            served = self
-                .conversations
-                .iter()
-                .filter(|conversation| conversation.phase == Phase::Served)
+            ensure!(!self.control.aborted(), "ended by hand");
+            let mine = self.conversations.iter().enumerate();
+            served = mine
+                .filter(|(number, conversation)| self.share.has(*number) && conversation.phase == Phase::Served)
                 .count();
         }
         Ok(())
@@ -345,7 +466,7 @@ impl World {
 
     fn act(&mut self, at_us: u64, task: Task) {
         match task {
-            Task::Comes(class) => self.comes(class, at_us),
+            Task::Comes => self.comes(at_us),
             Task::Start(number) => self.start(number, at_us),
             Task::LosesPatience(number) => self.loses_patience(number, at_us),
             Task::CustomerSays(number) => self.customer_says(number, at_us),
@@ -371,24 +492,67 @@ impl World {
         now_us
     }
 
+    /// Whether there is such a conversation. Another generator may have begun it a moment before it is due here.
+    fn knows(&mut self, number: u32) -> bool {
+        while self.conversations.len() <= number as usize {
+            if !self.next_of_roll() {
+                return false;
+            }
+        }
+        true
+    }
+
     fn hear(&mut self, news: News) {
         let at_us = self.at_us(news.at);
+        let known = match &news.what {
+            What::Message { of: number, .. }
+            | What::Offered { customer: number, .. }
+            | What::Assigned { customer: number, .. } => self.knows(*number),
+            What::Desk { has, .. } => has.iter().all(|(_, number, ..)| self.knows(*number)),
+            _ => true,
+        };
+        if !known {
+            return;
+        }
         match (news.who, news.what) {
             (_, What::Canary { intended }) => {
                 let intended_us = self.at_us(intended);
                 self.record.took(Measure::Runtime, intended_us, at_us);
             }
-            (_, What::Answered { purpose, result }) => self.answered(purpose, result, at_us),
-            (who, What::Message { of, side, number, seq }) => {
+            (who, What::Answered { purpose, result }) => self.answered(who, purpose, result, at_us),
+            (
+                who,
+                What::Message {
+                    of,
+                    stream,
+                    number,
+                    intended_us,
+                    seq,
+                    at_ms,
+                },
+            ) => {
                 let agent = match who {
-                    Who::Agent(agent) => Some(agent),
+                    Who::Agent(agent) => Some(self.agents[agent].id),
                     Who::Customer(_) => None,
                 };
-                let Some(conversation) = self.conversations.get_mut(of as usize) else {
-                    return;
-                };
-                if let Some(intended_us) = conversation.account.seen(side, number, agent, seq) {
-                    self.record.took(Measure::MessageDelivery, intended_us, at_us);
+                let shared = self.shared();
+                let conversation = &mut self.conversations[of as usize];
+                if let Some(own_us) = conversation.account.seen(stream, number, agent, seq) {
+                    // Others may have seen it before whoever takes it over from them.
+                    let read_up =
+                        shared && agent.is_some() && conversation.owned_ms.is_none_or(|from_ms| at_ms < from_ms);
+                    if !read_up {
+                        let intended_us = intended_us.unwrap_or(own_us);
+                        self.record.took(Measure::MessageDelivery, intended_us, at_us);
+                    }
+                }
+            }
+            (Who::Customer(number), What::Turned { turn, .. }) => self.customer_learns(number, turn, at_us),
+            (Who::Agent(_), What::Turned { conversation, turn }) => {
+                if turn == Turn::Left(true)
+                    && let Some(&number) = self.ids.get(&conversation)
+                {
+                    self.conversations[number as usize].transferred = true;
                 }
             }
             (_, What::Gap) => self.tally.faults.gaps += 1,
@@ -432,18 +596,27 @@ impl World {
         let shown_us = at_us.saturating_sub(every_us + 1);
         let mut live = self.live.lock().expect("nobody panics with it");
         live.at_s = at_us as f64 / 1e6;
+        live.interval_s = every_us as f64 / 1e6;
         live.arrivals = self.record.counted(Count::Arrivals, shown_us);
+        live.assigned = self.record.counted(Count::Assigned, shown_us);
         live.messages = self.record.counted(Count::Messages, shown_us);
         live.acknowledged = self.record.counted(Count::Acknowledged, shown_us);
-        live.ack = self.record.at(Measure::MessageAck, shown_us);
-        live.offer = self.record.at(Measure::StartOffer, shown_us);
-        live.lag = self.record.at(Measure::Lag, shown_us);
+        for measure in SHOWN {
+            live.last[measure as usize] = self.record.at(measure, shown_us);
+            if live.watched {
+                let whole = self.record.whole(measure);
+                live.so_far[measure as usize] = (whole.count > 0).then_some(whole);
+            }
+        }
+        if self.books.is_some() {
+            live.packed = self.record.packed_at(&SHOWN, shown_us);
+        }
         (live.waiting, live.busy, live.present) = (waiting.max(0) as u64, busy as u64, present as u64);
         live.totals =
             [Count::Arrivals, Count::InTarget, Count::Abandoned, Count::Messages].map(|count| self.record.total(count));
-        live.faults = self.tally.faults.count();
+        live.faults = self.tally.faults;
         live.refused = self.tally.refused.values().sum();
-        live.ticks += 1;
+        live.ticked();
         drop(live);
         self.plan(at_us + every_us, Task::Tick);
     }

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use super::{Crowd, People};
 use crate::modes::series::Span;
 use crate::modes::{histogram, took};
-use crate::run::account::{Account, Faults, Side};
+use crate::run::account::{Account, Faults, Side, Stream};
 use crate::run::line::{News, Purpose, What, Who, text_of};
 use crate::run::record::Summary;
 
@@ -262,8 +262,9 @@ impl Talker {
             Some(found) => (side, found),
             None => (Side::Customer, (&self.people.pairs[pair].customer.client, None)),
         };
-        let number = self.talked.accounts[pair].sent(side, due_us);
-        let text = text_of(self.people.nonce, pair as u32, side, number, self.script.bytes);
+        let stream = Stream::of(side, 0);
+        let number = self.talked.accounts[pair].sent(stream, due_us);
+        let text = text_of(self.people.nonce, (pair as u32, stream, number), None, self.script.bytes);
         let pending = match epoch {
             Some(epoch) => client.message_under(conversation, epoch, text),
             None => client.message(conversation, text),
@@ -317,7 +318,12 @@ impl Talker {
                 took(&mut self.talked.late, late.as_micros() as u64);
             }
             (_, What::Answered { purpose, result }) => self.answered(purpose, result, at_us),
-            (who, What::Message { of, side, number, seq }) => self.seen(who, (of as usize, side, number, seq), at_us),
+            (
+                who,
+                What::Message {
+                    of, stream, number, seq, ..
+                },
+            ) => self.seen(who, (of as usize, stream.side(), number, seq), at_us),
             (_, What::Gap) => self.talked.faults.gaps += 1,
             // Before it began, everybody went to their nodes.
             (_, What::Disconnected) => self.talked.connections_lost += u64::from(news.at >= self.started),
@@ -331,16 +337,16 @@ impl Talker {
         let Purpose::Message(pair, side, number) = purpose else {
             return;
         };
-        let account = &mut self.talked.accounts[pair as usize];
+        let (account, stream) = (&mut self.talked.accounts[pair as usize], Stream::of(side, 0));
         let open = account.open();
         match result {
             Ok((_, seq)) => {
-                account.acknowledged(side, number, seq);
+                account.acknowledged(stream, number, seq);
                 let at = self.numbers[pair as usize][side as usize][number as usize];
                 self.talked.said[at as usize].done_us = at_us;
             }
             Err(code) => {
-                account.refused(side, number);
+                account.refused(stream, number);
                 *self.talked.refused.entry(code).or_default() += 1;
             }
         }
@@ -376,7 +382,7 @@ impl Talker {
         }
         let account = &mut self.talked.accounts[pair];
         let open = account.open();
-        if account.seen(side, number, agent, seq).is_some() {
+        if account.seen(Stream::of(side, 0), number, agent, seq).is_some() {
             said.seen_us = at_us;
         }
         self.unsettled -= u64::from(open - account.open());

@@ -67,11 +67,11 @@ async fn read(
             let Some(text) = entry["kind"]["message"]["body"]["text"].as_str() else {
                 continue;
             };
-            if let Some((of, side, number)) = id_of(text, people.nonce)
+            if let Some(((of, stream, number), _)) = id_of(text, people.nonce)
                 && of as usize == pair
             {
                 let seq = entry["seq"].as_u64().context("an entry has no seq")?;
-                found.entry((side as u8, number)).or_default().push(seq);
+                found.entry((stream.side() as u8, number)).or_default().push(seq);
             }
         }
         match page.next_after {

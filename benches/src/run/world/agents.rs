@@ -17,6 +17,7 @@ impl World {
     /// Connects all agents; they are not signed in yet.
     pub fn agents_come(&mut self) -> anyhow::Result<Vec<node::client::Client>> {
         let scenario = std::sync::Arc::clone(&self.scenario);
+        let (mut id, mut group) = (0, 0);
         for tenant in 0..self.tenants.len() {
             let kind = self.tenants[tenant].plan;
             for (plan, agents) in scenario
@@ -25,13 +26,16 @@ impl World {
                 .enumerate()
                 .filter(|(_, agents)| agents.tenant == kind)
             {
-                let group = self.free.len();
-                self.free.push((agents.count * agents.concurrency) as i64);
                 for number in 0..agents.count {
+                    id += 1;
+                    if !self.share.has(id - 1) {
+                        continue;
+                    }
                     let token = self.tenants[tenant].token(Role::Agent, &agent_name(agents, number))?;
                     let client = self.wire.connect(&self.urls, token, Who::Agent(self.agents.len()));
                     let (available, broke_us, has) = (true, None, Vec::new());
                     self.agents.push(Agent {
+                        id: id - 1,
                         plan,
                         tenant,
                         group,
@@ -41,6 +45,7 @@ impl World {
                         broke_us,
                     });
                 }
+                group += 1;
             }
         }
         Ok(self.agents.iter().map(|agent| agent.client.clone()).collect())
@@ -54,8 +59,9 @@ impl World {
         }
         agent.has.push(number);
         self.tally.faults.over_capacity += u64::from(agent.has.len() > room);
-        if agent.available {
-            self.free[agent.group] -= 1;
+        let (group, available) = (agent.group, agent.available);
+        if available {
+            self.frees(group, -1);
         }
     }
 
@@ -65,8 +71,9 @@ impl World {
             return;
         };
         agent.has.swap_remove(at);
-        if agent.available {
-            self.free[agent.group] += 1;
+        let (group, available) = (agent.group, agent.available);
+        if available {
+            self.frees(group, 1);
         }
     }
 
@@ -133,12 +140,16 @@ impl World {
 
     /// An agent's socket has heard of it for the first time.
     fn reached(&mut self, number: u32, id: ConversationId, at_us: u64) {
-        let standing = self.standing(number);
+        let (standing, shared) = (self.standing(number), self.shared());
+        if let Some(books) = self.books.as_mut().filter(|_| !standing) {
+            books.offered.entry(number).or_insert(at_us);
+        }
         let conversation = &mut self.conversations[number as usize];
         conversation.id = Some(id);
         if !conversation.offered {
             conversation.offered = true;
-            if conversation.had_room && !standing {
+            // Of several generators, none knows alone who was free.
+            if conversation.had_room && !standing && !shared {
                 let intended_us = conversation.intended_us;
                 self.record.took(Measure::StartOffer, intended_us, at_us);
             }
@@ -150,7 +161,7 @@ impl World {
         let (Some((agent, at)), Some(id)) = (conversation.owner, conversation.id) else {
             return;
         };
-        if at.0 != epoch || conversation.phase != Phase::Waiting {
+        if at.0 != epoch || conversation.at_desk != Phase::Waiting {
             return;
         }
         conversation.accept_us = Some(at_us);
@@ -160,24 +171,23 @@ impl World {
     }
 
     fn assigned(&mut self, agent: usize, who: (u32, ConversationId, Epoch), at_ms: u64, at_us: u64) {
-        let (number, id, epoch) = who;
+        let (number, conversation, epoch) = who;
         self.has(agent, number);
-        self.ids.insert(id, number);
-        self.reached(number, id, at_us);
+        self.ids.insert(conversation, number);
+        self.reached(number, conversation, at_us);
         let standing = self.standing(number);
-        let target_us = self.scenario.service_level_ms * 1_000;
+        let id = self.agents[agent].id;
         let conversation = &mut self.conversations[number as usize];
-        conversation.account.assigned(epoch.0, agent, at_ms);
-        if conversation.phase != Phase::Waiting {
+        conversation.account.assigned(epoch.0, id, at_ms);
+        if conversation.at_desk != Phase::Waiting {
             return;
         }
-        conversation.phase = Phase::Served;
         conversation.owner = Some((agent, epoch));
-        let (class, intended_us) = (conversation.class, conversation.intended_us);
+        conversation.owned_ms = Some(at_ms);
         let accept_us = conversation.accept_us.take();
-        let first = !conversation.answered;
-        conversation.answered = true;
-        self.waiting[self.classes[class].queue] -= 1;
+        self.desk_phase(number, Phase::Served);
+        // Of several generators, the customer's own counts how long it was.
+        let first = !self.shared() && self.answers(number, at_us);
         if standing {
             return;
         }
@@ -185,16 +195,13 @@ impl World {
             self.record.took(Measure::OfferAssigned, accept_us, at_us);
         }
         self.record.count(Count::Assigned, at_us);
+        self.begins_to_serve(number, (agent, epoch.0), at_us);
         if first {
-            self.record.took(Measure::Wait, intended_us, at_us);
-            if at_us.saturating_sub(intended_us) <= target_us {
-                self.record.count(Count::InTarget, intended_us);
-            }
+            self.first_words(number, at_us);
         }
-        self.begins_to_serve(number, (agent, epoch.0), first, at_us);
     }
 
-    fn begins_to_serve(&mut self, number: u32, (agent, epoch): (usize, u64), first: bool, at_us: u64) {
+    fn begins_to_serve(&mut self, number: u32, (agent, epoch): (usize, u64), at_us: u64) {
         let plan = &self.scenario.agents[self.agents[agent].plan];
         let mut rng = lot(self.seed, kind::HANDLE, u64::from(number), epoch);
         let handle_us = (plan.handle.draw(&mut rng) * 1e3) as u64;
@@ -205,14 +212,11 @@ impl World {
             let next_us = at_us + self.thinks(number, Side::Agent);
             self.plan(next_us, Task::AgentSays(number, epoch));
         }
-        if first {
-            self.first_words(number, at_us);
-        }
     }
 
     fn serves(&self, number: u32, epoch: u64) -> bool {
         let conversation = &self.conversations[number as usize];
-        conversation.phase == Phase::Served && conversation.owner.is_some_and(|(_, at)| at.0 == epoch)
+        conversation.at_desk == Phase::Served && conversation.owner.is_some_and(|(_, at)| at.0 == epoch)
     }
 
     pub(super) fn agent_says(&mut self, number: u32, epoch: u64, at_us: u64) {
@@ -247,16 +251,16 @@ impl World {
         match to.filter(|_| passes_on && !conversation.transferred) {
             Some(&queue) => {
                 conversation.transferred = true;
-                conversation.phase = Phase::Waiting;
                 conversation.owner = None;
-                let class = conversation.class;
-                self.waiting[self.classes[class].queue] += 1;
+                self.waits_again(number);
+                self.moves(number, at_us);
                 self.tally.transfers += 1;
                 let pending = client.transfer_to_queue(id, queue);
                 self.command(pending, Who::Agent(agent), Purpose::Other);
             }
             None => {
-                conversation.phase = Phase::Closing;
+                self.desk_phase(number, Phase::Closing);
+                self.moves(number, at_us);
                 let pending = client.close_conversation(id);
                 self.command(pending, Who::Agent(agent), Purpose::Close(number));
             }
@@ -265,18 +269,33 @@ impl World {
 
     fn unassigned(&mut self, agent: usize, number: u32, at_ms: u64, wanted: bool) {
         self.has_not(agent, number);
+        let id = self.agents[agent].id;
         let conversation = &mut self.conversations[number as usize];
-        conversation.account.unassigned(agent, at_ms);
+        conversation.account.unassigned(id, at_ms);
+        let owns = conversation.at_desk == Phase::Served && conversation.owner.is_some_and(|(owner, _)| owner == agent);
         if wanted {
+            if owns && self.shared() {
+                // A customer who is played elsewhere has closed it.
+                self.desk_phase(number, Phase::Gone);
+            }
             return;
         }
         self.tally.owners_lost += 1;
-        if conversation.phase == Phase::Served && conversation.owner.is_some_and(|(owner, _)| owner == agent) {
-            conversation.phase = Phase::Waiting;
+        if owns {
+            let conversation = &mut self.conversations[number as usize];
             conversation.owner = None;
             conversation.transferred = true;
-            let class = conversation.class;
-            self.waiting[self.classes[class].queue] += 1;
+            self.waits_again(number);
+            // When it was lost is not known: whatever was refused may have been for it.
+            self.moves(number, 0);
+        }
+    }
+
+    /// It is nobody's any more, and in a queue once more.
+    fn waits_again(&mut self, number: u32) {
+        self.desk_phase(number, Phase::Waiting);
+        if !self.shared() {
+            self.waits(number, 1);
         }
     }
 
@@ -300,18 +319,19 @@ impl World {
 
     /// All that an agent has, after a connection on which too much was missed.
     fn desk(&mut self, agent: usize, at_ms: u64, has: Vec<(ConversationId, u32, LogPhase, Epoch)>, at_us: u64) {
+        let agent_id = self.agents[agent].id;
         for number in self.agents[agent].has.clone() {
             if !has.iter().any(|(_, there, ..)| *there == number) {
                 self.has_not(agent, number);
                 // When it ended is not known: not held against anybody.
-                self.conversations[number as usize].account.unassigned(agent, 0);
+                self.conversations[number as usize].account.unassigned(agent_id, 0);
             }
         }
         for (id, number, phase, epoch) in has {
             let known = self.conversations[number as usize].owner == Some((agent, epoch));
             match phase {
                 LogPhase::Offered if !known => self.offered(agent, (number, id, epoch), at_us),
-                LogPhase::Assigned if self.conversations[number as usize].phase == Phase::Waiting => {
+                LogPhase::Assigned if self.conversations[number as usize].at_desk == Phase::Waiting => {
                     self.assigned(agent, (number, id, epoch), at_ms, at_us);
                 }
                 LogPhase::Offered | LogPhase::Assigned | LogPhase::WrapUp => self.has(agent, number),
@@ -322,7 +342,7 @@ impl World {
 
     pub(super) fn plan_break(&mut self, agent: usize, at_us: u64) {
         if let Some(every) = self.scenario.agents[self.agents[agent].plan].break_every {
-            let mut rng = lot(self.seed, kind::BREAK, agent as u64, at_us);
+            let mut rng = lot(self.seed, kind::BREAK, self.agents[agent].id as u64, at_us);
             let after_us = (every.draw(&mut rng) * 1e3) as u64;
             self.plan(at_us + after_us.max(1_000), Task::Break(agent));
         }
@@ -330,7 +350,12 @@ impl World {
 
     pub(super) fn plan_reconnect(&mut self, agent: usize, at_us: u64) {
         if let Some(every) = self.scenario.agents[self.agents[agent].plan].reconnect_every {
-            let mut rng = lot(self.seed, kind::RECONNECT, agent as u64, at_us ^ 1 << 63);
+            let mut rng = lot(
+                self.seed,
+                kind::RECONNECT,
+                self.agents[agent].id as u64,
+                at_us ^ 1 << 63,
+            );
             let after_us = (every.draw(&mut rng) * 1e3) as u64;
             self.plan(at_us + after_us.max(1_000), Task::ReconnectAgent(agent));
         }
@@ -357,7 +382,7 @@ impl World {
     }
 
     pub(super) fn take_break(&mut self, agent: usize, at_us: u64) {
-        self.free[self.agents[agent].group] -= self.free_places(agent);
+        self.frees(self.agents[agent].group, -self.free_places(agent));
         self.agents[agent].available = false;
         self.presence(
             agent,
@@ -367,13 +392,13 @@ impl World {
             at_us,
         );
         let law = self.scenario.agents[self.agents[agent].plan].break_length;
-        let mut rng = lot(self.seed, kind::BREAK, agent as u64, at_us ^ 1 << 63);
+        let mut rng = lot(self.seed, kind::BREAK, self.agents[agent].id as u64, at_us ^ 1 << 63);
         let after_us = (law.draw(&mut rng) * 1e3) as u64;
         self.plan(at_us + after_us, Task::Back(agent));
     }
 
     pub(super) fn come_back(&mut self, agent: usize, at_us: u64) {
-        self.free[self.agents[agent].group] += self.free_places(agent);
+        self.frees(self.agents[agent].group, self.free_places(agent));
         self.agents[agent].available = true;
         self.presence(agent, WantedPresence::Available, at_us);
         self.plan_break(agent, at_us);

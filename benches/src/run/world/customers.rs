@@ -6,9 +6,9 @@ use node::auth::Role;
 use node::gateway::protocol::Attribute;
 use rand::Rng;
 
-use super::{CUSTOMERS_MAX, Class, Conversation, Phase, Task, World, lot};
-use crate::run::account::{Account, Side};
-use crate::run::line::{Purpose, Who, customer_name, text_of};
+use super::{CUSTOMERS_MAX, Conversation, Phase, Task, World, lot};
+use crate::run::account::{Account, Side, Stream};
+use crate::run::line::{Purpose, Turn, Who, customer_name, text_of};
 use crate::run::record::{Count, Measure};
 use crate::scenario::{Comes, policy::KIND};
 
@@ -34,67 +34,23 @@ pub(super) mod kind {
 }
 
 impl World {
-    /// Classes of all tenants, and the queues they use.
-    pub(super) fn make_classes(&mut self) {
-        let scenario = std::sync::Arc::clone(&self.scenario);
-        let mut groups = 0;
-        for (tenant, made) in self.tenants.iter().enumerate() {
-            let of_tenant = || scenario.agents.iter().filter(|agents| agents.tenant == made.plan);
-            for (plan, customers) in scenario.customers.iter().enumerate() {
-                if customers.tenant != made.plan {
-                    continue;
-                }
-                let able = of_tenant().enumerate().filter(|(_, agents)| {
-                    let knows = |(name, level): &(String, u64)| {
-                        agents.skills.iter().any(|(known, at)| known == name && at >= level)
-                    };
-                    agents.queues.contains(&customers.queue) && customers.skills.iter().all(knows)
-                });
-                let times: Box<dyn Iterator<Item = f64> + Send> = match &customers.comes {
-                    Comes::Arriving(arrivals)
-                    | Comes::Standing {
-                        talk: Some(arrivals), ..
-                    } => {
-                        let number = (self.classes.len() as u64) << 8;
-                        let seed = lot(self.seed, kind::ARRIVALS, number, 0).random();
-                        Box::new(arrivals.schedule(self.scale, self.until_us as f64 / 1e6, seed))
-                    }
-                    Comes::Standing { talk: None, .. } => Box::new(std::iter::empty()),
-                };
-                self.classes.push(Class {
-                    plan,
-                    tenant,
-                    groups: able.map(|(n, _)| groups + n).collect(),
-                    queue: tenant * scenario.queues.len() + customers.queue,
-                    times,
-                    standing: Vec::new(),
-                });
-            }
-            groups += of_tenant().count();
-        }
-        self.waiting = vec![0; self.tenants.len() * scenario.queues.len()];
-    }
-
     /// Plans the first of everything.
     pub(super) fn open_doors(&mut self) {
         let scenario = std::sync::Arc::clone(&self.scenario);
         for class in 0..self.classes.len() {
             let plan = &scenario.customers[self.classes[class].plan];
-            let arriving = matches!(plan.comes, Comes::Arriving(_));
-            if let Some(at_s) = self.classes[class].times.next() {
-                let at_us = (at_s * 1e6) as u64;
-                if arriving {
-                    self.comes_at(class, at_us);
-                } else {
-                    self.plan(at_us, Task::Talk(class));
-                }
+            if let Some(at_s) = self.classes[class].talk.next() {
+                self.plan((at_s * 1e6) as u64, Task::Talk(class));
             }
-            if !arriving && plan.messages.mean() > 0.0 {
+            if plan.messages.mean() > 0.0 {
                 for number in self.classes[class].standing.clone() {
-                    self.first_words(number, 0);
+                    if self.has_customer(number) {
+                        self.first_words(number, 0);
+                    }
                 }
             }
         }
+        self.comes(0);
         for (number, disconnects) in scenario.disconnects.iter().enumerate() {
             self.plan(disconnects.at_ms * 1_000, Task::Disconnects(number));
         }
@@ -105,46 +61,58 @@ impl World {
         self.plan(self.record.interval_us(), Task::Tick);
     }
 
-    /// Standing conversations begin before the run. Gives how many there are.
+    /// Standing conversations begin before the run. Gives how many of them are played here.
     pub(super) fn start_standing(&mut self) -> usize {
         let scenario = std::sync::Arc::clone(&self.scenario);
-        let mut count = 0;
+        let (mut count, mut mine) = (0, 0);
         for class in 0..self.classes.len() {
             let Comes::Standing { count: wanted, .. } = scenario.customers[self.classes[class].plan].comes else {
                 continue;
             };
             for _ in 0..wanted {
-                let number = self.conversation(class, 0);
+                let number = self.conversation_later(class, 0);
                 self.classes[class].standing.push(number);
                 count += 1;
-                self.plan(count * STANDING_EVERY_US, Task::Start(number));
+                if self.has_customer(number) {
+                    mine += 1;
+                    self.arrives();
+                    self.connect_customer(number);
+                    self.plan(count * STANDING_EVERY_US, Task::Start(number));
+                }
             }
         }
-        count as usize
+        mine
     }
 
-    fn comes_at(&mut self, class: usize, start_us: u64) {
-        let ahead_us = self.scenario.customers[self.classes[class].plan].connect_ahead_ms * 1_000;
-        // The task's time is that of the start; who connects ahead does so as early as there is time for.
-        let number = if self.present < CUSTOMERS_MAX {
-            Some(self.conversation_later(class, start_us))
-        } else {
+    /// Looks up who is due on the roll.
+    pub(super) fn comes(&mut self, at_us: u64) {
+        while self.roll.due_us().is_some_and(|due_us| due_us <= at_us) && self.next_of_roll() {}
+        if let Some(due_us) = self.roll.due_us() {
+            self.plan(due_us, Task::Comes);
+        }
+    }
+
+    /// The next on the roll has a number now, and comes if they are played here. `false`: there is nobody left.
+    pub(super) fn next_of_roll(&mut self) -> bool {
+        let Some(arrival) = self.roll.next() else { return false };
+        let number = self.conversation_later(arrival.class, arrival.start_us);
+        if !self.has_customer(number) {
+            return true;
+        }
+        if self.present >= CUSTOMERS_MAX {
             self.tally.dropped += 1;
-            None
-        };
-        let connect_us = start_us.saturating_sub(ahead_us);
-        if let Some(number) = number {
-            self.plan(connect_us, Task::ReconnectCustomer(number));
-            self.plan(start_us, Task::Start(number));
+            return true;
         }
-        self.plan(connect_us, Task::Comes(class));
+        self.arrives();
+        // Who connects ahead does so as early as there is time for.
+        self.plan(arrival.connect_us, Task::ReconnectCustomer(number));
+        self.plan(arrival.start_us, Task::Start(number));
+        true
     }
 
-    /// The next one's time is looked up when the one before connects.
-    pub(super) fn comes(&mut self, class: usize, _at_us: u64) {
-        if let Some(at_s) = self.classes[class].times.next() {
-            self.comes_at(class, (at_s * 1e6) as u64);
-        }
+    fn arrives(&mut self) {
+        self.present += 1;
+        self.tally.customers_most = self.tally.customers_most.max(self.present);
     }
 
     fn conversation_later(&mut self, class: usize, intended_us: u64) -> u32 {
@@ -152,11 +120,12 @@ impl World {
         let plan = &self.scenario.customers[self.classes[class].plan];
         let mut rng = lot(self.seed, kind::CUSTOMER, u64::from(number), 0);
         let to_say = plan.messages.draw(&mut rng).round() as u32;
-        self.present += 1;
-        self.tally.customers_most = self.tally.customers_most.max(self.present);
+        let shared = self.shared();
         self.conversations.push(Conversation {
             class,
             phase: Phase::Coming,
+            // When another generator's customer starts is not known here.
+            at_desk: if shared { Phase::Waiting } else { Phase::Coming },
             intended_us,
             id: None,
             client: None,
@@ -167,18 +136,18 @@ impl World {
             abandoned: false,
             transferred: false,
             owner: None,
-            account: Account::default(),
+            owned_ms: None,
+            saw_end: false,
+            account: if shared {
+                Account::in_part(self.has_customer(number))
+            } else {
+                Account::default()
+            },
             said: [0; 2],
             to_say: [to_say, 0],
             broke_us: None,
             retire_tries: 0,
         });
-        number
-    }
-
-    fn conversation(&mut self, class: usize, intended_us: u64) -> u32 {
-        let number = self.conversation_later(class, intended_us);
-        self.connect_customer(number);
         number
     }
 
@@ -203,7 +172,10 @@ impl World {
         let class = self.conversations[number as usize].class;
         let (plan, queue) = (self.classes[class].plan, self.classes[class].queue);
         let room = self.classes[class].groups.iter().any(|group| self.free[*group] > 0) && self.waiting[queue] == 0;
-        self.waiting[queue] += 1;
+        if !standing {
+            self.starts(number, class, at_us);
+        }
+        self.waits(number, 1);
         if !standing {
             self.done(at_us);
             self.record.count(Count::Arrivals, at_us);
@@ -215,9 +187,9 @@ impl World {
             self.plan(at_us + after_us, Task::LosesPatience(number));
         }
         let name = self.scenario.customers[plan].name.clone();
+        self.customer_phase(number, Phase::Waiting);
         let conversation = &mut self.conversations[number as usize];
         conversation.had_room = room;
-        conversation.phase = Phase::Waiting;
         let Some(client) = &conversation.client else { return };
         let pending = client.start(BTreeMap::from([(KIND.to_owned(), Attribute::Text(name))]), None);
         self.command(pending, Who::Customer(number), Purpose::Start(number));
@@ -243,14 +215,58 @@ impl World {
             // Not even acknowledged: goes as soon as it is.
             return self.plan(at_us + 10_000, Task::LosesPatience(number));
         };
-        conversation.phase = Phase::Closing;
         conversation.abandoned = true;
-        let (class, intended_us) = (conversation.class, conversation.intended_us);
-        self.waiting[self.classes[class].queue] -= 1;
+        let intended_us = conversation.intended_us;
+        self.customer_phase(number, Phase::Closing);
+        self.waits(number, -1);
+        self.moves(number, at_us);
         self.record.count(Count::Abandoned, intended_us);
         self.done(at_us);
         let pending = client.close_conversation(id);
         self.command(pending, Who::Customer(number), Purpose::Close(number));
+    }
+
+    /// Somebody serves it. Gives whether that is the first time.
+    pub(super) fn answers(&mut self, number: u32, at_us: u64) -> bool {
+        let target_us = self.scenario.service_level_ms * 1_000;
+        let standing = self.standing(number);
+        self.waits(number, -1);
+        let conversation = &mut self.conversations[number as usize];
+        let (first, intended_us) = (!conversation.answered, conversation.intended_us);
+        conversation.answered = true;
+        if standing || !first {
+            return false;
+        }
+        self.record.took(Measure::Wait, intended_us, at_us);
+        if at_us.saturating_sub(intended_us) <= target_us {
+            self.record.count(Count::InTarget, intended_us);
+        }
+        true
+    }
+
+    /// A customer reads in the transcript what became of the conversation.
+    pub(super) fn customer_learns(&mut self, number: u32, turn: Turn, at_us: u64) {
+        let phase = self.conversations[number as usize].phase;
+        match (turn, phase) {
+            (Turn::Joined, Phase::Waiting) => {
+                self.customer_phase(number, Phase::Served);
+                if self.answers(number, at_us) {
+                    self.first_words(number, at_us);
+                }
+            }
+            (Turn::Left(_), Phase::Served) => {
+                self.customer_phase(number, Phase::Waiting);
+                self.waits(number, 1);
+            }
+            (Turn::Closed, _) => {
+                self.conversations[number as usize].saw_end = true;
+                if phase == Phase::Waiting {
+                    self.waits(number, -1);
+                }
+                self.gone(number, at_us);
+            }
+            _ => {}
+        }
     }
 
     /// The customer's first message is due a think time after the first answer.
@@ -293,8 +309,9 @@ impl World {
 
     /// The next message of a class's schedule: in a conversation, from a side, drawn by lot.
     pub(super) fn talk(&mut self, class: usize, at_us: u64) {
-        let turn = self.tally.commands;
-        let mut rng = lot(self.seed, kind::TALK, class as u64, at_us ^ turn << 40);
+        let turn = self.classes[class].talked;
+        self.classes[class].talked += 1;
+        let mut rng = lot(self.seed, kind::TALK, class as u64, turn);
         let standing = &self.classes[class].standing;
         if !standing.is_empty() {
             let number = standing[rng.random_range(0..standing.len())];
@@ -303,12 +320,21 @@ impl World {
             } else {
                 Side::Agent
             };
-            if self.conversations[number as usize].phase == Phase::Served {
+            if self.served_here(number, side) {
                 self.say(number, side, at_us);
             }
         }
-        if let Some(at_s) = self.classes[class].times.next() {
+        if let Some(at_s) = self.classes[class].talk.next() {
             self.plan((at_s * 1e6) as u64, Task::Talk(class));
+        }
+    }
+
+    /// Whether it is served, as one side knows that is played here.
+    fn served_here(&self, number: u32, side: Side) -> bool {
+        let conversation = &self.conversations[number as usize];
+        match side {
+            Side::Customer => self.has_customer(number) && conversation.phase == Phase::Served,
+            Side::Agent => conversation.at_desk == Phase::Served && conversation.owner.is_some(),
         }
     }
 
@@ -316,29 +342,31 @@ impl World {
     pub(super) fn say(&mut self, number: u32, side: Side, at_us: u64) {
         self.done(at_us);
         let nonce = self.wire.nonce;
+        let stream = Stream::of(side, self.share.generator);
+        let intended_us = self.shared().then_some(at_us);
         let conversation = &mut self.conversations[number as usize];
         let plan = self.classes[conversation.class].plan;
-        let (Some(id), Some(customer), Some((agent, epoch))) =
-            (conversation.id, conversation.client.as_ref(), conversation.owner)
-        else {
-            return;
+        let Some(id) = conversation.id else { return };
+        let (law, client) = match side {
+            Side::Customer => (self.scenario.customers[plan].bytes, conversation.client.as_ref()),
+            Side::Agent => match conversation.owner {
+                Some((agent, _)) => {
+                    let agent = &self.agents[agent];
+                    (self.scenario.agents[agent.plan].bytes, Some(&agent.client))
+                }
+                None => return,
+            },
         };
-        let law = match side {
-            Side::Customer => self.scenario.customers[plan].bytes,
-            Side::Agent => self.scenario.agents[self.agents[agent].plan].bytes,
-        };
+        let Some(client) = client else { return };
         let said = u64::from(conversation.said[side as usize]);
         conversation.said[side as usize] += 1;
         let mut rng = lot(self.seed, kind::TALK + 100 + side as u64, u64::from(number), said);
         let bytes = (law.draw(&mut rng) as usize).min(routing::limits::BODY_MAX_BYTES);
-        let message = conversation.account.sent(side, at_us);
-        let text = text_of(nonce, number, side, message, bytes);
-        let (pending, who) = match side {
-            Side::Customer => (customer.message(id, text), Who::Customer(number)),
-            Side::Agent => (
-                self.agents[agent].client.message_under(id, epoch, text),
-                Who::Agent(agent),
-            ),
+        let message = conversation.account.sent(stream, at_us);
+        let text = text_of(nonce, (number, stream, message), intended_us, bytes);
+        let (pending, who) = match (side, conversation.owner) {
+            (Side::Agent, Some((agent, epoch))) => (client.message_under(id, epoch, text), Who::Agent(agent)),
+            _ => (client.message(id, text), Who::Customer(number)),
         };
         self.record.count(Count::Messages, at_us);
         self.command(pending, who, Purpose::Message(number, side, message));
@@ -346,6 +374,7 @@ impl World {
 
     pub(super) fn answered(
         &mut self,
+        who: Who,
         purpose: Purpose,
         result: Result<(Option<routing::ids::ConversationId>, u64), String>,
         at_us: u64,
@@ -366,28 +395,36 @@ impl World {
             }
             (Purpose::Start(number), Err(code)) => {
                 self.refused(code);
-                let conversation = &mut self.conversations[number as usize];
-                if conversation.phase == Phase::Waiting {
-                    let class = conversation.class;
-                    self.waiting[self.classes[class].queue] -= 1;
+                if self.conversations[number as usize].phase == Phase::Waiting {
+                    self.waits(number, -1);
                 }
+                self.conversations[number as usize].saw_end = true;
                 self.gone(number, at_us);
             }
             (Purpose::Message(number, side, message), Ok((_, seq))) => {
                 self.record.count(Count::Acknowledged, at_us);
+                let stream = Stream::of(side, self.share.generator);
                 let account = &mut self.conversations[number as usize].account;
-                if let Some(intended_us) = account.acknowledged(side, message, seq) {
+                if let Some(intended_us) = account.acknowledged(stream, message, seq) {
                     self.record.took(Measure::MessageAck, intended_us, at_us);
                 }
             }
             (Purpose::Message(number, side, message), Err(code)) => {
+                let stream = Stream::of(side, self.share.generator);
                 let conversation = &mut self.conversations[number as usize];
-                conversation.account.refused(side, message);
-                // It ended or moved on while the message was under way.
-                if conversation.phase == Phase::Served && !conversation.transferred {
-                    self.refused(code);
-                } else {
+                conversation.account.refused(stream, message);
+                let phase = match side {
+                    Side::Customer => conversation.phase,
+                    Side::Agent => conversation.at_desk,
+                };
+                if phase != Phase::Served || conversation.transferred {
+                    // It ended or moved on while the message was under way.
                     self.tally.overtaken += 1;
+                } else if let Some(books) = &mut self.books {
+                    // Perhaps by somebody who is played elsewhere.
+                    books.refused.push((number, code, at_us));
+                } else {
+                    self.refused(code);
                 }
             }
             (Purpose::Close(number), result) => {
@@ -395,7 +432,12 @@ impl World {
                     Ok(_) => self.record.count(Count::Closed, at_us),
                     Err(_) => self.tally.overtaken += 1,
                 }
-                self.gone(number, at_us);
+                if self.shared() && matches!(who, Who::Agent(_)) {
+                    // Its customer reads of it.
+                    self.desk_phase(number, Phase::Gone);
+                } else {
+                    self.gone(number, at_us);
+                }
             }
             (Purpose::Other, Ok(_)) => {}
             (Purpose::Other, Err(_)) => self.tally.overtaken += 1,
@@ -407,9 +449,8 @@ impl World {
     }
 
     fn gone(&mut self, number: u32, at_us: u64) {
-        let conversation = &mut self.conversations[number as usize];
-        if conversation.phase != Phase::Gone {
-            conversation.phase = Phase::Gone;
+        if self.conversations[number as usize].phase != Phase::Gone {
+            self.customer_phase(number, Phase::Gone);
             self.present -= 1;
             self.plan(at_us + RETIRE_AFTER_US, Task::Retire(number));
         }
@@ -417,10 +458,19 @@ impl World {
 
     /// The account is closed when all is settled, or will not be.
     pub(super) fn retire(&mut self, number: u32, at_us: u64) {
+        let shared = self.shared();
         let conversation = &mut self.conversations[number as usize];
         conversation.retire_tries += 1;
-        if conversation.account.open() > 0 && conversation.retire_tries < RETIRE_TRIES {
+        let awaits = conversation.account.open() > 0 || shared && !conversation.saw_end;
+        if awaits && conversation.retire_tries < RETIRE_TRIES {
             return self.plan(at_us + RETIRE_AFTER_US, Task::Retire(number));
+        }
+        if shared {
+            // The account is closed when those of all generators are one.
+            if let Some(client) = conversation.client.take() {
+                client.close();
+            }
+            return;
         }
         let mut faults = std::mem::take(&mut conversation.account).close();
         // It is among the commands outstanding.
@@ -462,23 +512,24 @@ impl World {
     /// Many connections break at once.
     pub(super) fn disconnects(&mut self, number: usize, at_us: u64) {
         let disconnects = self.scenario.disconnects[number].clone();
-        let mut rng = lot(self.seed, kind::DISCONNECT, number as u64, 0);
-        let mut hit = |share: f64| rng.random::<f64>() < share;
+        // Person by person, so that it is the same whoever plays them.
+        let hit =
+            |person: u64| lot(self.seed, kind::DISCONNECT, number as u64, person).random::<f64>() < disconnects.share;
         if disconnects.agents {
             for agent in self.agents.iter_mut().filter(|agent| agent.broke_us.is_none()) {
-                if hit(disconnects.share) {
+                if hit(1 << 32 | agent.id as u64) {
                     agent.broke_us = Some(at_us);
                     agent.client.break_connection();
                 }
             }
         }
         if disconnects.customers {
-            let there = |conversation: &&mut Conversation| {
-                !matches!(conversation.phase, Phase::Coming | Phase::Gone) && conversation.broke_us.is_none()
-            };
-            for conversation in self.conversations.iter_mut().filter(there) {
-                if let Some(client) = conversation.client.as_ref()
-                    && hit(disconnects.share)
+            let conversations = self.conversations.iter_mut().enumerate();
+            for (number, conversation) in conversations {
+                let there =
+                    !matches!(conversation.phase, Phase::Coming | Phase::Gone) && conversation.broke_us.is_none();
+                if let Some(client) = conversation.client.as_ref().filter(|_| there)
+                    && hit(number as u64)
                 {
                     client.break_connection();
                     conversation.broke_us = Some(at_us);

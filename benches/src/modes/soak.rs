@@ -60,7 +60,7 @@ pub struct SoakArgs {
 struct Growth {
     first_mib: f64,
     last_mib: f64,
-    /// By the hour; `None`: too few samples.
+    /// By the hour, in the second half: in the first, caches fill. `None`: too few samples.
     mib_per_hour: Option<Slope>,
 }
 
@@ -149,7 +149,7 @@ fn growth(points: &[(f64, f64)]) -> Growth {
     Growth {
         first_mib: points.first().map_or(0.0, |(_, mib)| *mib),
         last_mib: points.last().map_or(0.0, |(_, mib)| *mib),
-        mib_per_hour: slope(points, BLOCKS),
+        mib_per_hour: slope(&points[points.len() / 2..], BLOCKS),
     }
 }
 
@@ -261,7 +261,7 @@ fn text(changes: &Changes) -> String {
     for (name, growth) in named.chain([("generator".to_owned(), &changes.generator)]) {
         let _ = writeln!(
             out,
-            "  memory of {name}: {:.0} → {:.0} MiB, {}",
+            "  memory of {name}: {:.0} → {:.0} MiB, in the second half {}",
             growth.first_mib,
             growth.last_mib,
             slope(growth.mib_per_hour)

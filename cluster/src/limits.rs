@@ -6,9 +6,11 @@ use std::time::Duration;
 pub const BATCH_MAX_COMMANDS: usize = 256;
 /// Bytes of commands in one log entry (one larger command makes an entry of its own).
 pub const BATCH_MAX_BYTES: usize = 256 << 10;
+/// The row store's writer gives way to everybody else by so much (`nice`): nobody waits for it as long as there is room.
+pub const ROWS_WRITER_NICE: i32 = 5;
 /// Commands that make another batch worth sending while so many (the place in the list) are proposed and not yet applied. With
 /// as many batches as places none goes out: a batch costs an entry, two appends and three flushes, whatever is in it.
-pub const BATCH_WORTH_IT: [usize; 8] = [1, 1, 8, 32, 64, 128, 256, 256];
+pub const BATCH_WORTH_IT: [usize; 8] = [1, 4, 32, 64, 128, 128, 256, 256];
 /// Commands that wait in a proposer before a caller is told `overloaded`.
 pub const PROPOSER_QUEUE: usize = 16_384;
 /// Places of [`PROPOSER_QUEUE`] kept for decisions and timers.

@@ -264,7 +264,12 @@ impl Talker {
         };
         let stream = Stream::of(side, 0);
         let number = self.talked.accounts[pair].sent(stream, due_us);
-        let text = text_of(self.people.nonce, (pair as u32, stream, number), None, self.script.bytes);
+        let text = text_of(
+            self.people.nonce,
+            (pair as u32, stream, number),
+            None,
+            self.script.bytes,
+        );
         let pending = match epoch {
             Some(epoch) => client.message_under(conversation, epoch, text),
             None => client.message(conversation, text),
@@ -321,7 +326,11 @@ impl Talker {
             (
                 who,
                 What::Message {
-                    of, stream, number, seq, ..
+                    of,
+                    stream,
+                    number,
+                    seq,
+                    ..
                 },
             ) => self.seen(who, (of as usize, stream.side(), number, seq), at_us),
             (_, What::Gap) => self.talked.faults.gaps += 1,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use cluster::error::ProposeError;
@@ -111,7 +112,7 @@ impl QueueManager {
 
     fn propose(&self, decision: Decision, myself: &ActorRef<Posted<QueueManagerMessage>>) {
         let (reign, tenant, myself) = (self.reign.clone(), self.tenant, myself.clone());
-        tokio::spawn(async move {
+        let mut settling = Box::pin(async move {
             let kind = match &decision.command {
                 Command::Offer { .. } | Command::OfferToMany { .. } => "offer",
                 Command::ShareRing { .. } => "sharing",
@@ -148,6 +149,11 @@ impl QueueManager {
             // Settlements are as many as decisions in flight, which are bounded: they go in past the mailbox's count.
             let _ = Mailbox::new(myself, ACTOR_TYPE).post(QueueManagerMessage::Settled(decision.id, settled));
         });
+        // A first look here, so that decisions stand before the proposer in their order: tasks would overtake each other.
+        let mut nobody_wakes = Context::from_waker(Waker::noop());
+        if settling.as_mut().poll(&mut nobody_wakes).is_pending() {
+            tokio::spawn(settling);
+        }
     }
 
     fn settled(&self, id: DecisionId, settled: Settled, state: &mut Deciding) {

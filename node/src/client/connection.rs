@@ -44,12 +44,14 @@ struct Connection {
     lost: VecDeque<ConversationId>,
     /// Of what is assigned to this agent: filled into what they say without one.
     epochs: HashMap<ConversationId, Epoch>,
+    /// The node drains: when to leave it, and for where. Until then it serves as ever.
+    leave: Option<(Instant, Option<String>)>,
 }
 
 /// How a connection, or a try, ended.
 enum End {
     Broken(String),
-    Drained(Option<String>, Duration),
+    Drained(Option<String>),
     Refused { code: String, detail: String },
     Closed,
 }
@@ -74,6 +76,7 @@ pub(super) async fn run(
         followed: HashSet::new(),
         lost: VecDeque::new(),
         epochs: HashMap::new(),
+        leave: None,
         options,
         urls,
         at,
@@ -135,7 +138,7 @@ impl Connection {
                     return;
                 }
                 End::Broken(why) => self.tell(ClientEvent::Disconnected { url, why }).await,
-                End::Drained(next, after) => {
+                End::Drained(next) => {
                     if let Some(next) = next.map(|next| endpoint(&next)) {
                         self.at = self.urls.iter().position(|known| *known == next).unwrap_or_else(|| {
                             self.urls.push(next);
@@ -147,7 +150,6 @@ impl Connection {
                         why: "the node drains".to_owned(),
                     })
                     .await;
-                    sleep(after).await;
                 }
             }
             if self.pause(failures).await {
@@ -214,6 +216,7 @@ impl Connection {
         }
         let mut heard = Instant::now();
         let mut ping_at = heard + self.options.silence_max / 3;
+        self.leave = None;
         loop {
             while let Some(frame) = self.outbox.next(Instant::now()) {
                 if let Err(end) = write(&mut socket, frame).await {
@@ -221,6 +224,7 @@ impl Connection {
                 }
             }
             let repeat_at = self.outbox.repeat_at();
+            let leave_at = self.leave.as_ref().map(|(at, _)| *at);
             let result = tokio::select! {
                 message = socket.next() => {
                     heard = Instant::now();
@@ -233,6 +237,11 @@ impl Connection {
                 }
                 order = self.orders.recv() => self.ordered(&mut socket, order).await,
                 () = sleep_until(repeat_at.unwrap_or(ping_at)), if repeat_at.is_some() => Ok(()),
+                () = sleep_until(leave_at.unwrap_or(ping_at)), if leave_at.is_some() => {
+                    let next = self.leave.take().and_then(|(_, next)| next);
+                    let _ = timeout(Duration::from_secs(1), socket.close(None)).await;
+                    Err(End::Drained(next))
+                }
                 () = sleep_until(ping_at) => {
                     ping_at += self.options.silence_max / 3;
                     if heard.elapsed() >= self.options.silence_max {
@@ -341,12 +350,9 @@ impl Connection {
             }
             ServerFrame::Pong { .. } | ServerFrame::Welcome(_) => Ok(()),
             ServerFrame::Drain { url, after_ms } => {
-                self.tell(ClientEvent::Frame(ServerFrame::Drain {
-                    url: url.clone(),
-                    after_ms,
-                }))
-                .await;
-                Err(End::Drained(url, Duration::from_millis(after_ms)))
+                self.leave = Some((Instant::now() + Duration::from_millis(after_ms), url.clone()));
+                self.tell(ClientEvent::Frame(ServerFrame::Drain { url, after_ms })).await;
+                Ok(())
             }
             frame => self.deliver(socket, frame).await,
         }

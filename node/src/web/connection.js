@@ -178,11 +178,12 @@ export class Connection {
     this.socket = null;
     if (final) return this.refuse(final, "The token has ended.");
     this.failures = this.greeted ? 0 : this.failures + 1;
+    // Who was told where to go (or that this node goes) has chosen the next already.
     if (!this.leaving) this.at += 1;
     const rounds = Math.floor(this.failures / this.urls.length);
     const longest = Math.min(PAUSE_MAX_MS, PAUSE_FIRST_MS * 2 ** Math.min(rounds, 10));
-    const pause = (this.leaving ?? 0) + Math.random() * longest;
-    this.leaving = undefined;
+    const pause = Math.random() * longest;
+    this.leaving = false;
     this.on.status("Connection lost. Reconnecting …");
     setTimeout(() => this.connect(), pause);
   }
@@ -282,12 +283,17 @@ export class Connection {
     }
   }
 
+  /** The node serves on until then; everybody leaves it at a moment of their own. */
   drain({ url, after_ms }) {
-    const next = url && endpoint(url);
-    if (next && !this.urls.includes(next)) this.urls.push(next);
-    this.at = next ? this.urls.indexOf(next) : this.at + 1;
-    this.leaving = after_ms;
-    this.lost();
+    const { socket } = this;
+    setTimeout(() => {
+      if (this.socket !== socket) return;
+      const next = url && endpoint(url);
+      if (next && !this.urls.includes(next)) this.urls.push(next);
+      this.at = next ? this.urls.indexOf(next) : this.at + 1;
+      this.leaving = true;
+      this.lost();
+    }, after_ms);
   }
 
   // ---- commands

@@ -200,7 +200,10 @@ pub struct Job {
 
 impl Job {
     fn say(&self, text: &str) -> Result<()> {
-        if self.quiet { Ok(()) } else { display::say(text) }
+        if !self.quiet {
+            display::say(text)?;
+        }
+        Ok(())
     }
 }
 

@@ -366,7 +366,10 @@ mod tests {
     async fn small_batches_do_not_crowd_the_log() {
         let (proposer, _answers) = filled(&[(1, Lane::Client, b"c"); 10]);
         let may: Vec<_> = (0..10).map(|in_flight| proposer.may_propose(in_flight)).collect();
-        assert_eq!(may, [true, true, false, false, false, false, false, false, false, false]);
+        assert_eq!(
+            may,
+            [true, true, false, false, false, false, false, false, false, false]
+        );
         let (proposer, _answers) = filled(&[(1, Lane::Client, b"c"); 256]);
         assert!((0..BATCH_WORTH_IT.len()).all(|in_flight| proposer.may_propose(in_flight)));
         assert!(!proposer.may_propose(BATCH_WORTH_IT.len()), "as many as there may be");

@@ -9,7 +9,7 @@ use routing::event::Phase;
 use routing::ids::{ConversationId, Epoch, Seq};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
@@ -351,7 +351,8 @@ impl Connection {
             ServerFrame::Pong { .. } | ServerFrame::Welcome(_) => Ok(()),
             ServerFrame::Drain { url, after_ms } => {
                 self.leave = Some((Instant::now() + Duration::from_millis(after_ms), url.clone()));
-                self.tell(ClientEvent::Frame(ServerFrame::Drain { url, after_ms })).await;
+                self.tell(ClientEvent::Frame(ServerFrame::Drain { url, after_ms }))
+                    .await;
                 Ok(())
             }
             frame => self.deliver(socket, frame).await,

@@ -4,11 +4,14 @@ mod disk;
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::thread;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use tokio::sync::oneshot;
 
 use crate::error::StartError;
+use crate::limits;
 pub use crate::raft::seed_this_thread;
 use crate::state_machine::{ShardId, SnapshotWriter};
 use crate::status::ClusterId;
@@ -74,6 +77,35 @@ impl Blocking {
             Self::Threads => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),
             Self::Inline => Ok(work()),
         }
+    }
+
+    /// Runs `work` behind everything else, on a thread of its own; for what takes seconds of a core. Fails as [`Self::run`].
+    pub(crate) async fn run_behind<T: Send + 'static>(
+        self,
+        name: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        match self {
+            Self::Threads => {
+                let (done, result) = oneshot::channel();
+                let act = move || {
+                    give_way(limits::SNAPSHOT_NICE);
+                    // Who stopped waiting is no error.
+                    let _ = done.send(work());
+                };
+                thread::Builder::new().name(name.to_owned()).spawn(act)?;
+                result.await.map_err(io::Error::other)
+            }
+            Self::Inline => Ok(work()),
+        }
+    }
+}
+
+/// Lowers the priority of this thread alone, and of those that it starts. For good: few may raise it again.
+pub(crate) fn give_way(nice: i32) {
+    // To Linux a thread is a process of this kind, and 0 the caller.
+    if let Err(error) = rustix::process::setpriority_process(None, nice) {
+        tracing::debug!(%error, "a thread keeps its priority");
     }
 }
 

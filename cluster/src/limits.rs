@@ -8,6 +8,8 @@ pub const BATCH_MAX_COMMANDS: usize = 256;
 pub const BATCH_MAX_BYTES: usize = 256 << 10;
 /// The row store's writer gives way to everybody else by so much (`nice`): nobody waits for it as long as there is room.
 pub const ROWS_WRITER_NICE: i32 = 5;
+/// The same of a thread that builds a snapshot: of a million conversations it takes seconds of a core.
+pub const SNAPSHOT_NICE: i32 = 10;
 /// Commands that make another batch worth sending while so many (the place in the list) are proposed and not yet applied. With
 /// as many batches as places none goes out: a batch costs an entry, two appends and three flushes, whatever is in it.
 pub const BATCH_WORTH_IT: [usize; 8] = [1, 4, 32, 64, 128, 128, 256, 256];

@@ -232,7 +232,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let started = std::time::Instant::now();
         let blocking = stores.blocking;
         blocking
-            .run(move || {
+            .run_behind("snapshot", move || {
                 stores.rows.barrier(stores.shard, index)?;
                 let write: SnapshotWriter = Box::new(move |out| {
                     write_head(&(SCHEMA, meta, at_ms), out)?;

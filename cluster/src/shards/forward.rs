@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Inner, RETRY};
+use super::{Inner, RETRY, SUCCEEDED_GRACE};
 use crate::raft::frames::{ChangeAnswer, ChangeFrame, ProposeAnswer, ProposeFrame, ReadAnswer, kind, pack, unpack};
 use crate::state_machine::ShardId;
 use crate::transport::{CallError, NodeId, Purpose};
@@ -52,16 +52,34 @@ impl Inner {
             deadline_ms: left.as_millis() as u64,
             ..frame
         };
-        match self
+        let call = self
             .transport
-            .call(to, Purpose::Commands, kind::PROPOSE, pack(shard, &frame), left)
-            .await
-        {
+            .call(to, Purpose::Commands, kind::PROPOSE, pack(shard, &frame), left);
+        let answer = tokio::select! {
+            biased;
+            answer = call => answer,
+            () = self.succeeded(shard, to) => return ProposeAnswer::Unknown,
+        };
+        match answer {
             Ok(body) => unpack(&body).map_or(ProposeAnswer::Unknown, |(_, answer)| answer),
             Err(CallError::OutcomeUnknown(..)) => ProposeAnswer::Unknown,
             Err(CallError::Busy(_)) => ProposeAnswer::Overloaded { retry_after_ms: 100 },
             Err(CallError::Refused(_) | CallError::Unreachable(..)) => ProposeAnswer::NotLeader(None),
         }
+    }
+
+    /// Until `leader` has been succeeded for so long that it would have answered, were it alive. A process that stands still
+    /// keeps its links, and everybody who asked it before would wait for their deadline.
+    async fn succeeded(&self, shard: ShardId, leader: NodeId) {
+        let Some(replica) = self.replica(shard) else {
+            return std::future::pending().await;
+        };
+        let mut leadership = replica.leadership.subscribe();
+        let other = leadership.wait_for(|now| now.leader.is_some_and(|now| now != leader));
+        if other.await.is_err() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(SUCCEEDED_GRACE).await;
     }
 
     pub(super) async fn read_once(&self, to: NodeId, shard: ShardId, deadline: Instant) -> ReadAnswer {

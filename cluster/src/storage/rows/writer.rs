@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use super::super::rows_codec;
 use super::{Shared, Write};
+use crate::environment::give_way;
 use crate::limits;
 
 /// Writes batch after batch, until the store closes and the queue is empty, or a write fails.
 pub(super) fn run(shared: &Arc<Shared>) {
-    // Of this thread alone, and of those of sled that it starts. Without it the bursts of three nodes on two cores are seen in
-    // the p99 of messages.
-    if let Err(error) = rustix::process::setpriority_process(None, limits::ROWS_WRITER_NICE) {
-        tracing::debug!(%error, "the row store's writer keeps its priority");
-    }
+    // With the threads of sled that it starts. The bursts of three nodes on two cores were seen in the p99 of messages.
+    give_way(limits::ROWS_WRITER_NICE);
     while let Some(writes) = next_batch(shared) {
         let mut batch = sled::Batch::default();
         let mut in_runs: Vec<(&[u8], &[u8])> = Vec::new();

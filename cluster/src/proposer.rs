@@ -352,7 +352,7 @@ mod tests {
         let commands = vec![(1, Lane::Client, &b"c"[..]); PROPOSER_QUEUE - PROPOSER_RESERVED];
         let (proposer, _answers) = filled(&commands);
         let later = Instant::now() + std::time::Duration::from_secs(60);
-        let mut refused = |lane| offer(&proposer, 2, lane, b"x", later).try_recv().ok();
+        let refused = |lane| offer(&proposer, 2, lane, b"x", later).try_recv().ok();
         let overloaded = Some(ProposeAnswer::Overloaded { retry_after_ms: 100 });
         assert_eq!(refused(Lane::Client), overloaded);
         for _ in 0..PROPOSER_RESERVED {
@@ -364,13 +364,13 @@ mod tests {
 
     #[tokio::test]
     async fn small_batches_do_not_crowd_the_log() {
-        let (proposer, _answers) = filled(&[(1, Lane::Client, b"c"); 10]);
+        let (proposer, _answers) = filled(&[(1, Lane::Client, &b"c"[..]); 10]);
         let may: Vec<_> = (0..10).map(|in_flight| proposer.may_propose(in_flight)).collect();
         assert_eq!(
             may,
             [true, true, false, false, false, false, false, false, false, false]
         );
-        let (proposer, _answers) = filled(&[(1, Lane::Client, b"c"); 256]);
+        let (proposer, _answers) = filled(&[(1, Lane::Client, &b"c"[..]); 256]);
         assert!((0..BATCH_WORTH_IT.len()).all(|in_flight| proposer.may_propose(in_flight)));
         assert!(!proposer.may_propose(BATCH_WORTH_IT.len()), "as many as there may be");
         assert!(!Proposer::new(ShardId(1)).may_propose(0), "of nothing");

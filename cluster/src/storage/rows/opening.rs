@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
@@ -23,6 +23,8 @@ const SLED_FILE: &str = "db";
 /// Says that there has been a store, so that one that vanished is not taken for a new one.
 const CREATED_MARK: &str = "rows-created";
 const LOCK_FILE: &str = "lock";
+/// A closed sled may hold its file for so long.
+const SLED_LETS_GO: Duration = Duration::from_secs(5);
 
 impl SledRows {
     /// Opens the rows of this node, which live in `folder`; makes a new store when there has never been one.
@@ -139,7 +141,16 @@ fn open_sled(path: &Path) -> io::Result<sled::Db> {
         // Durability is the barrier's; sled's own flushes would only disturb it.
         .flush_every_ms(None)
         .cache_capacity(limits::ROWS_CACHE_BYTES);
-    run_sled(|| config.open())
+    // Our own lock is ours by now, so whoever still has sled's is a store that was closed: sled lets go in the background.
+    let until = Instant::now() + SLED_LETS_GO;
+    loop {
+        match run_sled(|| config.open()) {
+            Err(error) if error.to_string().contains("could not acquire lock") && Instant::now() < until => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Opens sled and checks what must be there.

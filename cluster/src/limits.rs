@@ -10,6 +10,8 @@ pub const BATCH_MAX_BYTES: usize = 256 << 10;
 pub const ROWS_WRITER_NICE: i32 = 5;
 /// The same of a thread that builds a snapshot: of a million conversations it takes seconds of a core.
 pub const SNAPSHOT_NICE: i32 = 10;
+/// A snapshot that is written is brought to disk each time that so much of it has gathered, in bytes.
+pub const SNAPSHOT_PACE_BYTES: usize = 2 << 20;
 /// Commands that make another batch worth sending while so many (the place in the list) are proposed and not yet applied. With
 /// as many batches as places none goes out: a batch costs an entry, two appends and three flushes, whatever is in it.
 pub const BATCH_WORTH_IT: [usize; 8] = [1, 4, 32, 64, 128, 128, 256, 256];

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use self::format::{Hashing, Header};
 use super::durable_file::{FailStop, create_folder, sync_folder};
 use super::{LogPosition, StorageError, measures};
+use crate::limits;
 use crate::state_machine::{ShardId, SnapshotWriter};
 
 const SUFFIX: &str = "snapshot";
@@ -115,7 +116,11 @@ impl SnapshotStore {
             state_bytes: 0,
             meta,
         };
-        let mut file = BufWriter::with_capacity(256 << 10, &partial.file);
+        let paced = Paced {
+            file: &partial.file,
+            unsynced: 0,
+        };
+        let mut file = BufWriter::with_capacity(256 << 10, paced);
         file.write_all(&header.encode()?)?;
         let mut hashing = Hashing::new(file);
         state(&mut hashing)?;
@@ -385,6 +390,28 @@ fn verify(path: &Path, shard: ShardId) -> io::Result<SnapshotMeta> {
         return Err(format::damaged("there is something behind the checksum"));
     }
     Ok(header.meta)
+}
+
+/// Brings what it writes to disk bit by bit. Hundreds of megabytes at once would stand before every flush of the logs.
+struct Paced<'a> {
+    file: &'a File,
+    unsynced: usize,
+}
+
+impl Write for Paced<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = (&mut &*self.file).write(bytes)?;
+        self.unsynced += written;
+        if self.unsynced >= limits::SNAPSHOT_PACE_BYTES {
+            self.unsynced = 0;
+            self.file.sync_data()?;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&mut &*self.file).flush()
+    }
 }
 
 #[cfg(test)]

@@ -42,11 +42,7 @@ fn options() -> impl Options {
 /// When the type's `Serialize` fails, or it has a sequence of unknown length: mistakes in the type, not in the value.
 /// Derived implementations have neither.
 pub fn encode<T: Serialize>(value: &T) -> Bytes {
-    Bytes::from(
-        options()
-            .serialize(value)
-            .expect("a type with a derived Serialize can be encoded"),
-    )
+    encode_after(&[], value)
 }
 
 /// The same behind `head`, in one piece.

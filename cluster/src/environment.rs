@@ -11,7 +11,6 @@ use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::error::StartError;
-use crate::limits;
 pub use crate::raft::seed_this_thread;
 use crate::state_machine::{ShardId, SnapshotWriter};
 use crate::status::ClusterId;
@@ -83,13 +82,14 @@ impl Blocking {
     pub(crate) async fn run_behind<T: Send + 'static>(
         self,
         name: &str,
+        nice: i32,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
         match self {
             Self::Threads => {
                 let (done, result) = oneshot::channel();
                 let act = move || {
-                    give_way(limits::SNAPSHOT_NICE);
+                    give_way(nice);
                     // Who stopped waiting is no error.
                     let _ = done.send(work());
                 };

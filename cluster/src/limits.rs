@@ -6,12 +6,6 @@ use std::time::Duration;
 pub const BATCH_MAX_COMMANDS: usize = 256;
 /// Bytes of commands in one log entry (one larger command makes an entry of its own).
 pub const BATCH_MAX_BYTES: usize = 256 << 10;
-/// The row store's writer gives way to everybody else by so much (`nice`): nobody waits for it as long as there is room.
-pub const ROWS_WRITER_NICE: i32 = 5;
-/// The same of a thread that builds a snapshot: of a million conversations it takes seconds of a core.
-pub const SNAPSHOT_NICE: i32 = 10;
-/// A snapshot that is written is brought to disk each time that so much of it has gathered, in bytes.
-pub const SNAPSHOT_PACE_BYTES: usize = 2 << 20;
 /// Commands that make another batch worth sending while so many (the place in the list) are proposed and not yet applied. With
 /// as many batches as places none goes out: a batch costs an entry, two appends and three flushes, whatever is in it.
 pub const BATCH_WORTH_IT: [usize; 8] = [1, 4, 32, 64, 128, 128, 256, 256];
@@ -47,6 +41,10 @@ pub const APPENDS_IN_FLIGHT: usize = 32;
 pub const APPEND_LANE: usize = 128;
 /// One chunk of a snapshot in transfer, in bytes.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
+/// A thread that builds a snapshot gives way to everybody else by so much (`nice`): of a million conversations it takes seconds of a core.
+pub const SNAPSHOT_NICE: i32 = 10;
+/// A snapshot that is written is brought to disk each time that so much of it has gathered, in bytes.
+pub const SNAPSHOT_PACE_BYTES: usize = 2 << 20;
 /// One value in the row store, in bytes: above it sled 0.34 would use blobs, which it never syncs.
 pub const ROW_VALUE_MAX_BYTES: usize = 64 << 10;
 /// Bytes appended to one shard's log that wait for the disk before `append` blocks.
@@ -59,6 +57,8 @@ pub const LOG_CACHE_BYTES: usize = 32 << 20;
 pub const ROW_KEY_MAX_BYTES: usize = 1 << 10;
 /// Rows that wait to be written, in bytes (keys and values), before `RowStore::write` blocks.
 pub const ROWS_PENDING_MAX_BYTES: usize = 64 << 20;
+/// The row store's writer gives way to everybody else by so much (`nice`): nobody waits for it as long as there is room.
+pub const ROWS_WRITER_NICE: i32 = 5;
 /// Rows in one batch that the row store writes: it locks readers out meanwhile. A row that is in no run counts as
 /// [`ROWS_RUN_USUAL`].
 pub const ROWS_BATCH_MAX: usize = 16_384;

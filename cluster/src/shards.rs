@@ -36,8 +36,6 @@ use crate::transport::{CallError, NodeId, PeerAddress, Purpose, Transport};
 
 /// Between two attempts while a shard has no leader.
 const RETRY: Duration = Duration::from_millis(20);
-/// A leader that hands over answers what it was asked before, and does so quickly.
-const SUCCEEDED_GRACE: Duration = Duration::from_millis(200);
 /// For all steps of one shard's membership change, the learner's catching up included.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(120);
 /// For handing over one leadership.

@@ -1,5 +1,6 @@
 //! Frames between nodes, beside those of the cluster itself. Kinds are append-only.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use routing::command::Reader;
@@ -98,47 +99,35 @@ pub struct PushHead {
     pub number: u64,
 }
 
-/// Something for a node's listeners.
+/// Something for a node's listeners; what a sender has at hand it lends, see [`WirePushRef`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct WirePush {
+pub struct WirePush<E = Arc<Entry>, V = Arc<ConversationView>, I = Arc<AgentItem>> {
     /// Whose.
     pub tenant: TenantId,
     /// What.
-    pub what: WirePushKind,
+    pub what: WirePushKind<E, V, I>,
 }
 
 /// What a [`WirePush`] says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]
-pub enum WirePushKind {
-    Entry(Arc<Entry>),
-    Conversation(Arc<ConversationView>),
+pub enum WirePushKind<E = Arc<Entry>, V = Arc<ConversationView>, I = Arc<AgentItem>> {
+    Entry(E),
+    Conversation(V),
     Read(ConversationId, Reader, Seq),
     Typing(ConversationId, Reader, bool),
-    AgentItem(Arc<AgentItem>),
+    AgentItem(I),
 }
 
 /// A [`WirePush`] as its sender has it, written the same way.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct WirePushRef<'a> {
-    /// Whose.
-    pub tenant: TenantId,
-    /// What.
-    pub what: WirePushKindRef<'a>,
-}
+pub type WirePushRef<'a> = WirePush<&'a Entry, &'a ConversationView, &'a AgentItem>;
 
-/// The variants of [`WirePushKind`], in their order.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[allow(missing_docs)]
-pub enum WirePushKindRef<'a> {
-    Entry(&'a Entry),
-    Conversation(&'a ConversationView),
-    Read(ConversationId, Reader, Seq),
-    Typing(ConversationId, Reader, bool),
-    AgentItem(&'a AgentItem),
-}
-
-impl WirePushKindRef<'_> {
+impl<E, V, I> WirePushKind<E, V, I>
+where
+    E: Deref<Target = Entry>,
+    V: Deref<Target = ConversationView>,
+    I: Deref<Target = AgentItem>,
+{
     /// Who follows what gets it.
     pub fn followed(&self) -> Followed {
         match self {

@@ -195,12 +195,10 @@ fn seal<T: serde::Serialize>(value: &T) -> Bytes {
 }
 
 fn open<T: serde::de::DeserializeOwned>(row: &[u8]) -> io::Result<T> {
-    match row.split_at_checked(6) {
-        Some((head, body)) if *head == HEAD => {
-            codec::decode(body, cluster::limits::ROW_VALUE_MAX_BYTES).map_err(io::Error::other)
-        }
-        _ => Err(io::Error::other("a row of an unknown format")),
-    }
+    let body = row
+        .strip_prefix(&HEAD)
+        .ok_or_else(|| io::Error::other("a row of an unknown format"))?;
+    codec::decode(body, cluster::limits::ROW_VALUE_MAX_BYTES).map_err(io::Error::other)
 }
 
 /// An entry from its row.

@@ -18,6 +18,7 @@ use super::entry::{CommandBatch, Replies};
 use super::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::codec;
 use crate::environment::{Blocking, SnapshotFiles, Spool};
+use crate::limits;
 use crate::state_machine::{Batch, ShardId, SnapshotWriter, StateMachine};
 use crate::storage::{LogPosition, RowStore};
 
@@ -232,7 +233,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let started = std::time::Instant::now();
         let blocking = stores.blocking;
         blocking
-            .run_behind("snapshot", move || {
+            .run_behind("snapshot", limits::SNAPSHOT_NICE, move || {
                 stores.rows.barrier(stores.shard, index)?;
                 let write: SnapshotWriter = Box::new(move |out| {
                     write_head(&(SCHEMA, meta, at_ms), out)?;

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Inner, RETRY, SUCCEEDED_GRACE};
+use super::{Inner, RETRY};
 use crate::raft::frames::{ChangeAnswer, ChangeFrame, ProposeAnswer, ProposeFrame, ReadAnswer, kind, pack, unpack};
 use crate::state_machine::ShardId;
 use crate::transport::{CallError, NodeId, Purpose};
+
+/// A leader that hands over answers what it was asked before, and does so quickly.
+const SUCCEEDED_GRACE: Duration = Duration::from_millis(200);
 
 impl Inner {
     /// The node to ask for `shard`'s leader: the leader if it is known here, else any other node in turn.
@@ -52,15 +56,10 @@ impl Inner {
             deadline_ms: left.as_millis() as u64,
             ..frame
         };
-        let call = self
-            .transport
-            .call(to, Purpose::Commands, kind::PROPOSE, pack(shard, &frame), left);
-        let answer = tokio::select! {
-            biased;
-            answer = call => answer,
-            () = self.succeeded(shard, to) => return ProposeAnswer::Unknown,
-        };
-        match answer {
+        match self
+            .call_leader(to, shard, kind::PROPOSE, pack(shard, &frame), left)
+            .await
+        {
             Ok(body) => unpack(&body).map_or(ProposeAnswer::Unknown, |(_, answer)| answer),
             Err(CallError::OutcomeUnknown(..)) => ProposeAnswer::Unknown,
             Err(CallError::Busy(_)) => ProposeAnswer::Overloaded { retry_after_ms: 100 },
@@ -68,8 +67,25 @@ impl Inner {
         }
     }
 
-    /// Until `leader` has been succeeded for so long that it would have answered, were it alive. A process that stands still
-    /// keeps its links, and everybody who asked it before would wait for their deadline.
+    /// Calls the node that leads `shard` as far as is known here; the outcome is unknown when another has succeeded it
+    /// meanwhile. A process that stands still keeps its links, and everybody who asked it before would wait for their
+    /// deadline.
+    async fn call_leader(
+        &self,
+        to: NodeId,
+        shard: ShardId,
+        kind: u16,
+        body: Bytes,
+        left: Duration,
+    ) -> Result<Bytes, CallError> {
+        tokio::select! {
+            biased;
+            answer = self.transport.call(to, Purpose::Commands, kind, body, left) => answer,
+            () = self.succeeded(shard, to) => Err(CallError::OutcomeUnknown(to, "another leads by now".into())),
+        }
+    }
+
+    /// Until `leader` has been succeeded for so long that it would have answered, were it alive.
     async fn succeeded(&self, shard: ShardId, leader: NodeId) {
         let Some(replica) = self.replica(shard) else {
             return std::future::pending().await;
@@ -91,11 +107,7 @@ impl Inner {
         }
         let left = deadline.duration_since(Instant::now());
         let body = pack(shard, &(left.as_millis() as u64));
-        match self
-            .transport
-            .call(to, Purpose::Commands, kind::READ_INDEX, body, left)
-            .await
-        {
+        match self.call_leader(to, shard, kind::READ_INDEX, body, left).await {
             Ok(body) => unpack(&body).map_or(ReadAnswer::NotLeader(None), |(_, answer)| answer),
             Err(_) => ReadAnswer::NotLeader(None),
         }

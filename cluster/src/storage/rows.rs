@@ -5,7 +5,7 @@
 //!   barrier: the writer has come so far ──► flush ──► fdatasync on our own descriptor
 //! ```
 //!
-//! What sled costs is the number of its rows, not their bytes. So rows of a run (see [`RUN_TABLES_FROM`]) gather for a while and
+//! What sled costs is the number of its rows, not their bytes. So rows of a run (see [`RUN_TABLES_FROM`](crate::state_machine::RUN_TABLES_FROM)) gather for a while and
 //! are kept together, several under the key of the first.
 //!
 //! sled's `flush` is not durable: it ends with `sync_file_range`. The barrier therefore syncs sled's file itself. Values
@@ -31,7 +31,7 @@ use super::durable_file::FailStop;
 use super::rows_codec::{self, ExportPage};
 use super::{RowStore, measures};
 use crate::limits;
-use crate::state_machine::{RUN_TABLES_FROM, Row, ShardId};
+use crate::state_machine::{Row, ShardId};
 
 /// The node's rows, in sled.
 pub struct SledRows {
@@ -352,17 +352,17 @@ impl RowStore for SledRows {
         };
         let damage = self.shared.with_sled("rows_scan", |db| {
             // A run that begins before the range may reach into it.
-            let before = if table >= RUN_TABLES_FROM {
+            let before = if rows_codec::is_in_run(&from) {
                 run_before(db, &from)?
             } else {
                 None
             };
-            for row in before.into_iter().map(Ok).chain(db.range(from.clone()..until.clone())) {
+            let start = before.map_or_else(|| from.clone(), |(first, _)| first.to_vec());
+            for row in db.range(start..until.clone()) {
                 let (key, kept) = row?;
                 match rows_codec::each_row(&key, &kept, &mut take) {
-                    // The run before the range may end before it, too.
-                    Ok(false) if *key >= *from => break,
-                    Ok(_) => {}
+                    Ok(false) => break,
+                    Ok(true) => {}
                     Err(error) => return Ok(Some(error)),
                 }
             }

@@ -61,7 +61,7 @@ pub(super) fn add_to_run(run: &mut Vec<u8>, number: u64, stored: &[u8]) {
 }
 
 /// The rows of a run, in order: number, and what is stored.
-pub(super) fn read_run(mut run: &[u8]) -> impl Iterator<Item = io::Result<(u64, &[u8])>> {
+fn read_run(mut run: &[u8]) -> impl Iterator<Item = io::Result<(u64, &[u8])>> {
     std::iter::from_fn(move || {
         if run.is_empty() {
             return None;

@@ -400,7 +400,7 @@ struct Paced<'a> {
 
 impl Write for Paced<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = (&mut &*self.file).write(bytes)?;
+        let written = self.file.write(bytes)?;
         self.unsynced += written;
         if self.unsynced >= limits::SNAPSHOT_PACE_BYTES {
             self.unsynced = 0;
@@ -410,7 +410,7 @@ impl Write for Paced<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        (&mut &*self.file).flush()
+        self.file.flush()
     }
 }
 

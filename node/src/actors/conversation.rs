@@ -12,7 +12,7 @@ use routing::ids::{ConversationId, TenantId};
 
 use super::mailbox::{Mailbox, Posted};
 use super::supervisor::{Reign, SupervisorMessage};
-use crate::calls::{Listeners, WirePushKindRef, WirePushRef};
+use crate::calls::{Listeners, WirePushKind, WirePushRef};
 
 /// Name in metrics.
 pub const ACTOR_TYPE: &str = "conversation";
@@ -149,7 +149,7 @@ impl Actor for Conversation {
         match message.open(ACTOR_TYPE) {
             ConversationMessage::Listeners(node, listeners) => self.listeners(node, listeners, &myself, state),
             ConversationMessage::Typing(who, typing) => {
-                let what = WirePushKindRef::Typing(self.conversation, who, typing);
+                let what = WirePushKind::Typing(self.conversation, who, typing);
                 let tenant = self.tenant;
                 let nodes = state.nodes.keys().copied();
                 self.reign.fan_out.gather().push(nodes, &WirePushRef { tenant, what });

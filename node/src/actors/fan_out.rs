@@ -149,7 +149,7 @@ fn take(pushes: &[u8]) -> Option<(WirePush, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calls::{WirePushKind, WirePushKindRef};
+    use crate::calls::WirePushKind;
     use routing::command::Reader;
     use routing::event::{AgentItem, AgentItemKind, Entry, EntryKind};
     use routing::ids::{AgentId, ConversationId, TenantId};
@@ -173,10 +173,10 @@ mod tests {
             },
         };
         let sent = [
-            WirePushKindRef::Entry(&entry),
-            WirePushKindRef::Read(ConversationId(1), Reader::Customer, 5),
-            WirePushKindRef::Typing(ConversationId(2), Reader::Customer, true),
-            WirePushKindRef::AgentItem(&item),
+            WirePushKind::Entry(&entry),
+            WirePushKind::Read(ConversationId(1), Reader::Customer, 5),
+            WirePushKind::Typing(ConversationId(2), Reader::Customer, true),
+            WirePushKind::AgentItem(&item),
         ];
         let mut pushes = BytesMut::new();
         for what in sent {

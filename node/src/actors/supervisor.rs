@@ -28,7 +28,7 @@ use super::feed::{EventBatch, EventFeed, Fed};
 use super::mailbox::{Mailbox, Posted};
 use super::measure::{ActorFigures, Measures};
 use super::queue_manager::{QueueManager, QueueManagerMessage};
-use crate::calls::{Followed, ListenCall, ListenReply, Listeners, TypingFrame, WirePushKindRef, WirePushRef};
+use crate::calls::{Followed, ListenCall, ListenReply, Listeners, TypingFrame, WirePushKind, WirePushRef};
 use crate::directory::SharedDirectory;
 use crate::limits::LISTENER_SILENCE;
 use crate::query::WaitingPlace;
@@ -630,14 +630,14 @@ impl Court {
     /// Gives what the log recorded to the nodes that listen to it.
     fn push(&self, TenantEvent { tenant, event }: &TenantEvent, gathering: &mut Gathering<'_>) {
         let what = match event {
-            Event::Entry(entry) => WirePushKindRef::Entry(entry),
-            Event::Conversation(view) => WirePushKindRef::Conversation(view),
+            Event::Entry(entry) => WirePushKind::Entry(entry),
+            Event::Conversation(view) => WirePushKind::Conversation(view.as_ref()),
             Event::Read {
                 conversation,
                 reader,
                 seq,
-            } => WirePushKindRef::Read(*conversation, *reader, *seq),
-            Event::Agent(item) => WirePushKindRef::AgentItem(item),
+            } => WirePushKind::Read(*conversation, *reader, *seq),
+            Event::Agent(item) => WirePushKind::AgentItem(item),
             _ => return,
         };
         if let Some(nodes) = self.listening.get(&(*tenant, what.followed())) {

@@ -444,17 +444,14 @@ impl Followers {
     }
 
     fn give(&self, WirePush { tenant, what }: &WirePush) {
-        let (followed, push) = match what {
-            WirePushKind::Entry(entry) => (Followed::Conversation(entry.conversation), Push::Entry(entry.clone())),
-            WirePushKind::Conversation(view) => (
-                Followed::Conversation(view.conversation),
-                Push::Conversation(view.clone()),
-            ),
-            WirePushKind::Read(id, reader, seq) => (Followed::Conversation(*id), Push::Read(*id, *reader, *seq)),
-            WirePushKind::Typing(id, who, typing) => (Followed::Conversation(*id), Push::Typing(*id, *who, *typing)),
-            WirePushKind::AgentItem(item) => (Followed::Agent(item.agent), Push::AgentItem(item.clone())),
+        let push = match what {
+            WirePushKind::Entry(entry) => Push::Entry(entry.clone()),
+            WirePushKind::Conversation(view) => Push::Conversation(view.clone()),
+            WirePushKind::Read(id, reader, seq) => Push::Read(*id, *reader, *seq),
+            WirePushKind::Typing(id, who, typing) => Push::Typing(*id, *who, *typing),
+            WirePushKind::AgentItem(item) => Push::AgentItem(item.clone()),
         };
-        self.give_all(&(*tenant, followed), &push);
+        self.give_all(&(*tenant, what.followed()), &push);
     }
 
     fn resync(&self, key: &Key) {

@@ -6,6 +6,7 @@ use rand::{Rng, SeedableRng};
 
 use super::super::StorageError;
 use super::*;
+use crate::state_machine::RUN_TABLES_FROM;
 
 const SHARD: ShardId = ShardId(3);
 

@@ -20,18 +20,18 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::Value;
 
 use page::Picture;
 
 use crate::machine::CpuTimes;
+use crate::report::text::{self, latency as row};
 use crate::report::{Environment, Verdict};
-use crate::run::record::Summary;
+use crate::run::record::{Summary, histogram, took};
 use crate::run::sampler::Sample;
 use crate::run::stage::{Place, Stage};
-use crate::run::{EXIT_INVALID, environment, say, verdict, where_it_is};
+use crate::run::{environment, say, verdict};
 
 /// A mode.
 #[derive(Debug, Subcommand)]
@@ -212,12 +212,7 @@ impl Output {
 
     /// Says where it runs.
     pub fn introduce(&self, stage: &Stage) -> Result<()> {
-        self.say(&format!(
-            "cluster: {} ({})\ndurability: {}\n",
-            where_it_is(stage),
-            stage.urls.join(", "),
-            stage.durability
-        ))
+        self.say(&stage.introduction())
     }
 
     /// Tells what was found, and gives the exit code.
@@ -233,16 +228,12 @@ impl Output {
             std::fs::write(out.join("report.html"), page::page(finding))?;
             self.say(&format!("report: {0}/report.html, {0}/report.json\n", out.display()))?;
         }
-        Ok(match finding.verdict {
-            Verdict::Pass => ExitCode::SUCCESS,
-            Verdict::Fail => ExitCode::FAILURE,
-            Verdict::Invalid => ExitCode::from(EXIT_INVALID),
-        })
+        Ok(finding.verdict.exit_code())
     }
 }
 
 impl Finding {
-    /// With the verdict: what is wrong is wrong, however late the generator was.
+    /// With the verdict.
     fn new(mode: &'static str, setting: Setting, against: Against, figures: Value, text: String) -> Self {
         let Against {
             faults,
@@ -255,11 +246,7 @@ impl Finding {
             .map(|(name, count)| format!("{count} {name}"))
             .collect();
         reasons.extend(failures);
-        let verdict = match (reasons.is_empty(), invalid.is_empty()) {
-            (false, _) => Verdict::Fail,
-            (true, false) => Verdict::Invalid,
-            (true, true) => Verdict::Pass,
-        };
+        let verdict = Verdict::of(&reasons, &invalid);
         reasons.extend(invalid);
         Self {
             mode,
@@ -283,31 +270,7 @@ impl Finding {
             .collect();
         let _ = writeln!(out, "  {}", faults.join(", "));
         let _ = writeln!(out, "  durability: {}", self.durability);
-        let word = match self.verdict {
-            Verdict::Pass => "PASS",
-            Verdict::Fail => "FAIL",
-            Verdict::Invalid => "INVALID",
-        };
-        let colon = if self.reasons.is_empty() { "" } else { ": " };
-        let _ = writeln!(out, "{word}{colon}{}", self.reasons.join("; "));
+        text::judgement(&mut out, self.verdict, &self.reasons);
         out
     }
-}
-
-/// Three digits; it grows as needed, so no value is cut off.
-fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are allowed")
-}
-
-fn took(histogram: &mut Histogram<u64>, us: u64) {
-    histogram.record(us).expect("it grows with what it is given");
-}
-
-/// A line of a table of latencies.
-fn row(out: &mut String, what: &str, m: &Summary) {
-    let _ = writeln!(
-        out,
-        "  {what:<46} p50 {:>8.2}  p90 {:>8.2}  p99 {:>8.2}  p99.9 {:>8.2}  max {:>8.2} ms  ({})",
-        m.p50_ms, m.p90_ms, m.p99_ms, m.p999_ms, m.max_ms, m.count
-    );
 }

@@ -3,14 +3,16 @@
 pub mod html;
 mod plots;
 pub mod prediction;
-mod text;
+pub mod text;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::run::EXIT_INVALID;
 use crate::run::account::Faults;
 use crate::run::record::{Interval, Summary};
 use crate::run::sampler::Sample;
@@ -28,6 +30,35 @@ pub enum Verdict {
     Fail,
     /// The generator, and not the cluster, may have set the numbers.
     Invalid,
+}
+
+impl Verdict {
+    /// What is wrong is wrong, however late the generator was.
+    pub fn of(failures: &[String], invalid: &[String]) -> Self {
+        match (failures, invalid) {
+            ([], []) => Self::Pass,
+            ([], _) => Self::Invalid,
+            _ => Self::Fail,
+        }
+    }
+
+    /// In one word; in small letters it is the class of its badge on a page.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "PASS",
+            Self::Fail => "FAIL",
+            Self::Invalid => "INVALID",
+        }
+    }
+
+    /// Of the process.
+    pub fn exit_code(self) -> ExitCode {
+        match self {
+            Self::Pass => ExitCode::SUCCESS,
+            Self::Fail => ExitCode::FAILURE,
+            Self::Invalid => ExitCode::from(EXIT_INVALID),
+        }
+    }
 }
 
 /// Where and how it ran.

@@ -26,9 +26,8 @@ use clap::Args;
 use futures::{StreamExt, TryStreamExt};
 use node::client::Client;
 use node::toml_input::duration_ms;
-use tokio::runtime::Handle;
 
-use crate::report::{self, Report, Verdict, prediction};
+use crate::report::{self, Report, prediction};
 use crate::scenario::Scenario;
 pub use display::say;
 use fleet::{Coordinator, Fleet, Welcome};
@@ -266,11 +265,7 @@ fn run_with(args: &RunArgs, listen: Option<SocketAddr>) -> Result<ExitCode> {
         report.write(out)?;
         display::say(&format!("report: {0}/report.html, {0}/report.json\n", out.display()))?;
     }
-    Ok(match report.verdict {
-        Verdict::Pass => ExitCode::SUCCESS,
-        Verdict::Fail => ExitCode::FAILURE,
-        Verdict::Invalid => ExitCode::from(EXIT_INVALID),
-    })
+    Ok(report.verdict.exit_code())
 }
 
 /// What surrounds a run, whoever plays it.
@@ -303,12 +298,7 @@ impl Setting {
         let nonce: u32 = rand::random();
         let scenario = &job.scenario;
         let stage = Stage::set(place, scenario, nonce).await?;
-        job.say(&format!(
-            "cluster: {} ({})\ndurability: {}\n",
-            where_it_is(&stage),
-            stage.urls.join(", "),
-            stage.durability
-        ))?;
+        job.say(&stage.introduction())?;
         let live = Live {
             scenario: format!("{}: {}", scenario.name, scenario.about),
             from_s: scenario.warm_up_ms as f64 / 1e3,
@@ -346,19 +336,14 @@ impl Setting {
             coordinator.gather(&self.welcome(job)).await?;
             return Ok(Cast::Several(Box::new(coordinator)));
         }
-        let (news, heard) = mpsc::channel();
+        let (wire, heard) = Wire::new(self.nonce, false);
         let mut world = World::new(Parts {
             scenario: Arc::clone(&job.scenario),
             seed: job.seed,
             scale: job.scale,
             urls: self.stage.urls.clone(),
             tenants: std::mem::take(&mut self.stage.tenants),
-            wire: Wire {
-                news,
-                runtime: Handle::current(),
-                nonce: self.nonce,
-                turns: false,
-            },
+            wire,
             live: Arc::clone(&self.live),
             control: Arc::clone(&self.control),
             company: None,
@@ -459,22 +444,6 @@ pub async fn make(job: &Job) -> Result<Report> {
     let mut report = verdict::report(job, found, environment);
     report.durability.clone_from(&setting.stage.durability);
     report.prediction = prediction::predict(&scenario, job.scale);
-    if let Some(local) = &mut setting.stage.local {
-        local.stop_all(Duration::from_secs(10)).await?;
-    }
+    setting.stage.end().await?;
     Ok(report)
-}
-
-/// For people.
-pub fn where_it_is(stage: &Stage) -> String {
-    match &stage.data {
-        Some(data) => format!(
-            "{} nodes of its own, processes {:?}, data in {} ({})",
-            stage.urls.len(),
-            stage.pids(),
-            data.display(),
-            crate::machine::file_system(data)
-        ),
-        None => "the target".to_owned(),
-    }
 }

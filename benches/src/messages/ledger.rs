@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
+use crate::run::record::{histogram, took};
+
 /// The two ends of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -128,17 +130,6 @@ pub struct Outcome {
     pub lag_us: Histogram<u64>,
 }
 
-fn histogram() -> Histogram<u64> {
-    // Three digits; it grows as needed, so no value is cut off.
-    Histogram::new(3).expect("three digits are allowed")
-}
-
-fn record(histogram: &mut Histogram<u64>, from_us: u64, until_us: u64) {
-    histogram
-        .record(until_us.saturating_sub(from_us))
-        .expect("it grows with what it is given");
-}
-
 impl Ledger {
     /// Empty.
     pub fn new(conversations: usize, window: Window) -> Self {
@@ -174,7 +165,7 @@ impl Ledger {
         self.sent += 1;
         self.open += 1;
         if intended_us >= self.window.from_us {
-            record(&mut self.lag_us, intended_us, now_us);
+            took(&mut self.lag_us, now_us.saturating_sub(intended_us));
         }
         id
     }
@@ -189,7 +180,7 @@ impl Ledger {
         }
         let message = &mut self.senders[id.sender].messages[id.number];
         if message.intended_us >= self.window.from_us {
-            record(&mut self.ack_us, message.intended_us, now_us);
+            took(&mut self.ack_us, now_us.saturating_sub(message.intended_us));
         }
         message.acknowledged = true;
         self.misordered += u64::from(*message.seq.get_or_insert(seq) != seq);
@@ -224,7 +215,7 @@ impl Ledger {
         self.misordered += u64::from(early || elsewhere);
         sender.newest[reader] = sender.newest[reader].max(Some(id.number));
         if by != id.side() && message.intended_us >= self.window.from_us {
-            record(&mut self.delivery_us, message.intended_us, now_us);
+            took(&mut self.delivery_us, now_us.saturating_sub(message.intended_us));
         }
         self.open -= usize::from(!was_settled && message.settled());
         true

@@ -3,7 +3,6 @@
 //! They are started over REST by customers who then do not listen, and wait in a queue that nobody serves: so each is what a
 //! conversation costs that is not talked in at the moment.
 
-use std::fs;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use node::auth::Role;
 use serde_json::json;
 
 use super::stage::{STANDING, Stage, token};
+use crate::machine::Memory;
 
 /// Calls under way at a time.
 const CALLS_AT_ONCE: usize = 192;
@@ -108,10 +108,8 @@ async fn start(http: &reqwest::Client, url: &str, number: u64) -> Result<()> {
 fn resident(stage: &Stage) -> Result<Vec<u64>> {
     let pids = stage.cluster.ids().into_iter().filter_map(|id| stage.cluster.pid(id));
     pids.map(|pid| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).context("a node has ended")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        Ok(kib.context("/proc tells no VmRSS")? << 10)
+        let memory = Memory::of(pid).context("a node has ended")?;
+        Ok((memory.rss_kib * 1024.0) as u64)
     })
     .collect()
 }

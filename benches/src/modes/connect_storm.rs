@@ -185,9 +185,7 @@ async fn make(args: &ConnectStormArgs) -> Result<Finding> {
     args.output.introduce(&stage)?;
     let storm = storm(args, &stage, nonce).await?;
     let finding = tell(args, &storm, Setting::of(&stage, &place, load_before));
-    if let Some(local) = &mut stage.local {
-        local.stop_all(Duration::from_secs(10)).await?;
-    }
+    stage.end().await?;
     Ok(finding)
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -18,7 +18,6 @@ use node::client::Client;
 use routing::ids::ConversationId;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::runtime::Handle;
 
 use super::{Against, Finding, Output, Setting, Watch, cpu, histogram, row, took};
 use crate::machine::load_average;
@@ -87,13 +86,7 @@ async fn make(args: &DrainArgs) -> Result<Finding> {
     let scenario = scenario(args)?;
     let mut stage = Stage::set(&place, &scenario, nonce).await?;
     args.output.introduce(&stage)?;
-    let (news_to, news) = mpsc::channel();
-    let wire = Wire {
-        news: news_to,
-        runtime: Handle::current(),
-        nonce,
-        turns: false,
-    };
+    let (wire, news) = Wire::new(nonce, false);
     let since = Instant::now();
     let started = fill(args, &stage, nonce).await?;
     let filling_s = since.elapsed().as_secs_f64();
@@ -121,9 +114,7 @@ async fn make(args: &DrainArgs) -> Result<Finding> {
         &sample,
         Setting::of(&stage, &place, load_before),
     );
-    if let Some(local) = &mut stage.local {
-        local.stop_all(Duration::from_secs(10)).await?;
-    }
+    stage.end().await?;
     Ok(finding)
 }
 

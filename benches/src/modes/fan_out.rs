@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
@@ -44,14 +44,12 @@ pub struct FanOutArgs {
 
 /// Listens and tells.
 pub fn run(args: &FanOutArgs) -> Result<ExitCode> {
-    ensure!(args.rate > 0.0 && args.rate.is_finite(), "--rate must be above 0");
-    let most = routing::limits::BODY_MAX_BYTES;
-    ensure!(args.bytes <= most, "a message has at most 32 KiB");
     let finding = run::runtime()?.block_on(make(args))?;
     args.output.end(&finding)
 }
 
 async fn make(args: &FanOutArgs) -> Result<Finding> {
+    let script = Script::new(args.rate, args.seed, args.bytes, &[Side::Customer])?;
     let temporary = tempfile::tempdir()?;
     let place = args.place.place(temporary.path())?;
     let (load_before, nonce) = (load_average(), rand::random());
@@ -70,12 +68,6 @@ async fn make(args: &FanOutArgs) -> Result<Finding> {
     let people = Arc::clone(&crowd.people);
     args.output.say(&format!("{} listen\n", people.listeners.len()))?;
     let watch = Watch::begin(&stage.pids(), &[std::process::id()])?;
-    let script = Script {
-        rate: args.rate,
-        seed: args.seed,
-        bytes: args.bytes,
-        sides: &[Side::Customer],
-    };
     let talk = Talk::begin(crowd, script);
     tokio::time::sleep(Duration::from_millis(args.length)).await;
     let sample = watch.end()?;
@@ -86,9 +78,7 @@ async fn make(args: &FanOutArgs) -> Result<Finding> {
     against.fault("not in the transcript", missing);
     let setting = Setting::of(&stage, &place, load_before);
     let finding = tell(args, &talked, &sample, against, setting);
-    if let Some(local) = &mut stage.local {
-        local.stop_all(Duration::from_secs(10)).await?;
-    }
+    stage.end().await?;
     Ok(finding)
 }
 

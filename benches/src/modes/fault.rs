@@ -109,21 +109,17 @@ struct Strike {
 
 /// Breaks things and tells.
 pub fn run(args: &FaultArgs) -> Result<ExitCode> {
-    ensure!(args.rate > 0.0 && args.rate.is_finite(), "--rate must be above 0");
     ensure!(args.conversations > 0, "there must be a conversation");
     ensure!(
         args.own.nodes >= 3,
         "--nodes: fewer than three survive the loss of none"
-    );
-    ensure!(
-        args.bytes <= routing::limits::BODY_MAX_BYTES,
-        "a message has at most 32 KiB"
     );
     let finding = run::runtime()?.block_on(make(args))?;
     args.output.end(&finding)
 }
 
 async fn make(args: &FaultArgs) -> Result<Finding> {
+    let script = Script::new(args.rate, args.seed, args.bytes, &[Side::Customer, Side::Agent])?;
     let temporary = tempfile::tempdir()?;
     let place = args.own.place(temporary.path())?;
     let load_before = load_average();
@@ -152,12 +148,6 @@ async fn make(args: &FaultArgs) -> Result<Finding> {
         people.agents.len(),
         args.rate
     ))?;
-    let script = Script {
-        rate: args.rate,
-        seed: args.seed,
-        bytes: args.bytes,
-        sides: &[Side::Customer, Side::Agent],
-    };
     let talk = Talk::begin(crowd, script);
     let mut strikes = Vec::new();
     let local = stage.local.as_mut().context("the cluster is not its own")?;
@@ -222,9 +212,7 @@ async fn make(args: &FaultArgs) -> Result<Finding> {
         )?,
         lines("p99 by the time that messages were due", "ms", &p99s)?,
     ];
-    if let Some(local) = &mut stage.local {
-        local.stop_all(Duration::from_secs(10)).await?;
-    }
+    stage.end().await?;
     Ok(finding)
 }
 

@@ -6,8 +6,7 @@ use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
 use super::Finding;
-use crate::report::Verdict;
-use crate::report::html::{STYLE, escaped};
+use crate::report::html::{begin, escaped};
 
 const SIZE: (u32, u32) = (760, 300);
 const LINE: RGBColor = RGBColor(31, 119, 180);
@@ -64,19 +63,7 @@ pub fn lines(title: &'static str, y_name: &str, lines: &[Vec<(f64, f64)>]) -> Re
 
 /// The page.
 pub fn page(finding: &Finding) -> String {
-    let (class, word) = match finding.verdict {
-        Verdict::Pass => ("pass", "PASS"),
-        Verdict::Fail => ("fail", "FAIL"),
-        Verdict::Invalid => ("invalid", "INVALID"),
-    };
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}</title><style>\n{STYLE}</style></head><body><main>\n\
-         <h1>{0} <span class=\"badge {class}\">{word}</span></h1>\n",
-        escaped(finding.mode),
-    );
-    for reason in &finding.reasons {
-        let _ = writeln!(page, "<p class=\"reasons\">{}</p>", escaped(reason));
-    }
+    let mut page = begin(finding.mode, "", finding.verdict, &finding.reasons);
     let _ = writeln!(
         page,
         "<pre style=\"white-space: pre-wrap\">{}</pre>\n<div class=\"grid\">",

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -19,7 +19,6 @@ use node::auth::Role;
 use node::client::Client;
 use node::gateway::protocol::{Attribute, ClientFrame};
 use routing::ids::{ConversationId, Epoch};
-use tokio::runtime::Handle;
 
 use super::Against;
 use crate::run::line::{News, What, Who, Wire, customer_name};
@@ -171,13 +170,7 @@ impl People {
 impl Crowd {
     /// Everybody comes: agents sign in, conversations are started and assigned.
     pub async fn come(stage: &Stage, scenario: &Scenario, nonce: u32) -> Result<Self> {
-        let (news_to, news) = mpsc::channel();
-        let wire = Wire {
-            news: news_to,
-            runtime: Handle::current(),
-            nonce,
-            turns: false,
-        };
+        let (wire, news) = Wire::new(nonce, false);
         let agents = sign_in(stage, scenario, &wire).await?;
         let pairs = start(stage, scenario, &wire).await?;
         let mut crowd = Self {

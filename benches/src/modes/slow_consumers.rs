@@ -86,9 +86,6 @@ impl SlowConsumersArgs {
 
 /// Slows down and tells.
 pub fn run(args: &SlowConsumersArgs) -> Result<ExitCode> {
-    ensure!(args.rate > 0.0 && args.rate.is_finite(), "--rate must be above 0");
-    let most = routing::limits::BODY_MAX_BYTES;
-    ensure!(args.bytes <= most, "a message has at most 32 KiB");
     ensure!(args.conversations > 0, "there must be a conversation");
     let finding = run::runtime()?.block_on(make(args))?;
     args.output.end(&finding)
@@ -183,6 +180,7 @@ struct Slowed {
 }
 
 async fn make(args: &SlowConsumersArgs) -> Result<Finding> {
+    let script = Script::new(args.rate, args.seed, args.bytes, &[Side::Customer, Side::Agent])?;
     let temporary = tempfile::tempdir()?;
     let place = args.place.place(temporary.path())?;
     let (load_before, nonce) = (load_average(), rand::random());
@@ -202,12 +200,6 @@ async fn make(args: &SlowConsumersArgs) -> Result<Finding> {
     let people = Arc::clone(&crowd.people);
     let tokens = pairs::supervisors(&stage, &scenario)?;
     let (devices, mood) = devices(args, &stage, tokens, &people).await?;
-    let script = Script {
-        rate: args.rate,
-        seed: args.seed,
-        bytes: args.bytes,
-        sides: &[Side::Customer, Side::Agent],
-    };
     let talk = Talk::begin(crowd, script);
     tokio::time::sleep(WARM_UP).await;
     let (length, pids) = (Duration::from_millis(args.length), stage.pids());
@@ -262,9 +254,7 @@ async fn make(args: &SlowConsumersArgs) -> Result<Finding> {
         samples: [reading, sleeping],
     };
     let finding = tell(args, &slowed, against, Setting::of(&stage, &place, load_before));
-    if let Some(local) = &mut stage.local {
-        local.stop_all(Duration::from_secs(10)).await?;
-    }
+    stage.end().await?;
     Ok(finding)
 }
 

@@ -18,22 +18,26 @@ pub fn escaped(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// The page.
-pub fn page(report: &Report) -> Result<String> {
-    let (class, word) = match report.verdict {
-        Verdict::Pass => ("pass", "PASS"),
-        Verdict::Fail => ("fail", "FAIL"),
-        Verdict::Invalid => ("invalid", "INVALID"),
-    };
+/// The head of a page, and what stands at its top.
+pub fn begin(title: &str, about: &str, verdict: Verdict, reasons: &[String]) -> String {
+    let (title, word) = (escaped(title), verdict.word());
+    let class = word.to_lowercase();
     let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}</title><style>\n{STYLE}</style></head><body><main>\n\
-         <h1>{0} <span class=\"badge {class}\">{word}</span></h1>\n<p>{1}</p>\n",
-        escaped(&report.scenario),
-        escaped(&report.about),
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title><style>\n{STYLE}</style></head><body><main>\n\
+         <h1>{title} <span class=\"badge {class}\">{word}</span></h1>\n"
     );
-    for reason in &report.reasons {
+    if !about.is_empty() {
+        let _ = writeln!(page, "<p>{}</p>", escaped(about));
+    }
+    for reason in reasons {
         let _ = writeln!(page, "<p class=\"reasons\">{}</p>", escaped(reason));
     }
+    page
+}
+
+/// The page.
+pub fn page(report: &Report) -> Result<String> {
+    let mut page = begin(&report.scenario, &report.about, report.verdict, &report.reasons);
     if report.cut_short {
         let _ = writeln!(
             page,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Report, Verdict};
-use crate::run::record::MEASURES;
+use crate::run::record::{MEASURES, Summary};
 
 /// Some lines.
 pub fn text(report: &Report) -> String {
@@ -22,11 +22,7 @@ pub fn text(report: &Report) -> String {
     );
     for (_, name, what) in MEASURES {
         if let Some(m) = report.measures.get(name) {
-            let _ = writeln!(
-                out,
-                "  {what:<46} p50 {:>8.2}  p90 {:>8.2}  p99 {:>8.2}  p99.9 {:>8.2}  max {:>8.2} ms  ({})",
-                m.p50_ms, m.p90_ms, m.p99_ms, m.p999_ms, m.max_ms, m.count
-            );
+            latency(&mut out, what, m);
         }
     }
     let counts: Vec<String> = report
@@ -56,18 +52,23 @@ pub fn text(report: &Report) -> String {
     queueing(&mut out, report);
     processes(&mut out, report);
     let _ = writeln!(out, "  durability: {}", report.durability);
-    let word = match report.verdict {
-        Verdict::Pass => "PASS",
-        Verdict::Fail => "FAIL",
-        Verdict::Invalid => "INVALID",
-    };
+    judgement(&mut out, report.verdict, &report.reasons);
+    out
+}
+
+/// The last line: the verdict, and why it is not a pass.
+pub fn judgement(out: &mut String, verdict: Verdict, reasons: &[String]) {
+    let colon = if reasons.is_empty() { "" } else { ": " };
+    let _ = writeln!(out, "{}{colon}{}", verdict.word(), reasons.join("; "));
+}
+
+/// A line of a table of latencies.
+pub fn latency(out: &mut String, what: &str, m: &Summary) {
     let _ = writeln!(
         out,
-        "{word}{}{}",
-        if report.reasons.is_empty() { "" } else { ": " },
-        report.reasons.join("; ")
+        "  {what:<46} p50 {:>8.2}  p90 {:>8.2}  p99 {:>8.2}  p99.9 {:>8.2}  max {:>8.2} ms  ({})",
+        m.p50_ms, m.p90_ms, m.p99_ms, m.p999_ms, m.max_ms, m.count
     );
-    out
 }
 
 fn queueing(out: &mut String, report: &Report) {

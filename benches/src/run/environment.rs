@@ -31,7 +31,8 @@ fn commit() -> String {
     git(&["describe", "--always", "--dirty", "--abbrev=12"]).unwrap_or_else(|| "unknown".to_owned())
 }
 
-fn build() -> String {
+/// This harness, as it is compared.
+pub fn build() -> String {
     let kind = if cfg!(debug_assertions) { "debug" } else { "release" };
     format!("{} ({kind})", env!("CARGO_PKG_VERSION"))
 }

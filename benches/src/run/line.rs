@@ -1,7 +1,7 @@
 //! The wires between people and the world that plays them: what a client is told becomes a piece of news with its time.
 
 use std::fmt::Write;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use node::client::{Client, ClientError, ClientEvent, ClientEvents, PendingAck};
@@ -235,14 +235,29 @@ fn of_frame(frame: ServerFrame, nonce: u32, turns: bool) -> Option<What> {
 /// The way back to the world.
 #[derive(Clone)]
 pub struct Wire {
-    pub news: Sender<News>,
-    pub runtime: Handle,
+    news: Sender<News>,
+    runtime: Handle,
     pub nonce: u32,
     /// Whether the turns of transcripts are told.
     pub turns: bool,
 }
 
 impl Wire {
+    /// One, and where its news come out.
+    pub fn new(nonce: u32, turns: bool) -> (Self, Receiver<News>) {
+        let (news, heard) = mpsc::channel();
+        let runtime = Handle::current();
+        (
+            Self {
+                news,
+                runtime,
+                nonce,
+                turns,
+            },
+            heard,
+        )
+    }
+
     fn tell(&self, who: Who, what: What) {
         // Nobody listens when the run is over.
         let _ = self.news.send(News {

@@ -24,6 +24,8 @@ const CALLS_AT_ONCE: usize = 16;
 /// A call is repeated for so long while the cluster cannot serve it.
 const REPEATED_FOR: Duration = Duration::from_secs(30);
 const REPEATED_EVERY: Duration = Duration::from_millis(100);
+/// A node that takes longer to end is killed.
+const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Of a cluster of its own; there is no way to turn it off.
 fn durability(nodes: u64) -> String {
@@ -249,6 +251,30 @@ impl Stage {
         local
             .flat_map(|local| local.ids().into_iter().filter_map(|id| local.pid(id)))
             .collect()
+    }
+
+    /// For people: where it is, and what it promises.
+    pub fn introduction(&self) -> String {
+        let place = match &self.data {
+            Some(data) => format!(
+                "{} nodes of its own, processes {:?}, data in {} ({})",
+                self.urls.len(),
+                self.pids(),
+                data.display(),
+                crate::machine::file_system(data)
+            ),
+            None => "the target".to_owned(),
+        };
+        let urls = self.urls.join(", ");
+        format!("cluster: {place} ({urls})\ndurability: {}\n", self.durability)
+    }
+
+    /// Ends the nodes of an own cluster in good order.
+    pub async fn end(&mut self) -> Result<()> {
+        if let Some(local) = &mut self.local {
+            local.stop_all(STOPPED_WITHIN).await?;
+        }
+        Ok(())
     }
 }
 

@@ -166,12 +166,7 @@ pub fn report(job: &Job, found: Findings, environment: Environment) -> Report {
     };
     invalid.extend(fullness(&measured, environment.cores as f64));
     let mut reasons = failures(&tally, tally.refused.values().sum());
-    let verdict = match (reasons.is_empty(), invalid.is_empty()) {
-        // What is wrong is wrong, however late the generator was.
-        (false, _) => Verdict::Fail,
-        (true, false) => Verdict::Invalid,
-        (true, true) => Verdict::Pass,
-    };
+    let verdict = Verdict::of(&reasons, &invalid);
     reasons.extend(invalid);
     let arrivals = record.total(Count::Arrivals);
     let share = |count| (arrivals > 0).then(|| record.total(count) as f64 / arrivals as f64);

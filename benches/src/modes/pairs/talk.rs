@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use hdrhistogram::Histogram;
 use node::client::Client;
 use rand::{Rng, SeedableRng};
@@ -18,10 +18,9 @@ use tokio::task::JoinHandle;
 
 use super::{Crowd, People};
 use crate::modes::series::Span;
-use crate::modes::{histogram, took};
 use crate::run::account::{Account, Faults, Side, Stream};
 use crate::run::line::{News, Purpose, What, Who, text_of};
-use crate::run::record::Summary;
+use crate::run::record::{Summary, histogram, took};
 
 /// After the last message, until all are settled.
 const SETTLING: Duration = Duration::from_secs(30);
@@ -29,13 +28,27 @@ const SETTLING: Duration = Duration::from_secs(30);
 /// What is said.
 #[derive(Clone, Debug)]
 pub struct Script {
-    /// Messages per second over all conversations, Poisson.
-    pub rate: f64,
-    pub seed: u64,
-    /// Of a message's text.
-    pub bytes: usize,
-    /// Who speaks.
-    pub sides: &'static [Side],
+    rate: f64,
+    seed: u64,
+    bytes: usize,
+    sides: &'static [Side],
+}
+
+impl Script {
+    /// `rate` messages per second over all conversations, Poisson, each with a text of `bytes`; these `sides` speak.
+    ///
+    /// # Errors
+    /// A rate that is none, or a text that no message may have.
+    pub fn new(rate: f64, seed: u64, bytes: usize, sides: &'static [Side]) -> Result<Self> {
+        ensure!(rate > 0.0 && rate.is_finite(), "--rate must be above 0");
+        ensure!(bytes <= routing::limits::BODY_MAX_BYTES, "a message has at most 32 KiB");
+        Ok(Self {
+            rate,
+            seed,
+            bytes,
+            sides,
+        })
+    }
 }
 
 /// One message, with its times in microseconds from the start; `u64::MAX`: never.

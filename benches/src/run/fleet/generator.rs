@@ -10,7 +10,6 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc as channel;
 
 use super::clock::{self, Clock};
@@ -19,6 +18,7 @@ use super::wire::{
     Tick, ToGenerator, Welcome,
 };
 use crate::machine::CpuTimes;
+use crate::run::environment::build;
 use crate::run::line::Wire;
 use crate::run::live::{Control, Live};
 use crate::run::sampler::memory_mib;
@@ -104,7 +104,7 @@ async fn take_part(args: &GenerateArgs) -> Result<()> {
     let mut from = Frames::new(from);
     let hello = Hello {
         protocol: PROTOCOL,
-        version: wire::version(),
+        version: build(),
         name: args.name.clone().unwrap_or_else(own_name),
         machine: wire::machine(),
         cores: std::thread::available_parallelism().map_or(0, usize::from),
@@ -153,7 +153,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let (news, heard) = mpsc::channel();
+    let (wire, heard) = Wire::new(welcome.nonce, true);
     let (orders, given) = mpsc::channel();
     let (answers, mut told) = channel::unbounded_channel();
     let live = Arc::new(Mutex::new(Live::default()));
@@ -164,12 +164,7 @@ where
         scale: welcome.scale,
         urls: welcome.urls,
         tenants: welcome.tenants,
-        wire: Wire {
-            news,
-            runtime: Handle::current(),
-            nonce: welcome.nonce,
-            turns: true,
-        },
+        wire,
         live: Arc::clone(&live),
         control: Arc::clone(&control),
         company: Some(Company {

@@ -11,6 +11,7 @@ use super::merge::{Part, merge};
 use super::wire::{self, ClockFound, Frames, FromGenerator, Hello, PROTOCOL, ToGenerator, Welcome, refusal};
 use super::{Fleet, hash};
 use crate::run::account::{Account, Faults, Stream};
+use crate::run::environment::build;
 use crate::run::record::{Count, Measure, Record};
 use crate::run::world::Tally;
 use crate::run::world::books::{Books, Step};
@@ -41,7 +42,7 @@ fn scenario(text: &str) -> Scenario {
 fn hello(name: &str) -> Hello {
     Hello {
         protocol: PROTOCOL,
-        version: wire::version(),
+        version: build(),
         name: name.to_owned(),
         machine: "m".to_owned(),
         cores: 2,

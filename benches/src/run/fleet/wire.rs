@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::run::account::{Account, Faults};
+use crate::run::environment::build;
 use crate::run::record::{Packed, PackedRecord};
 use crate::run::stage::Tenant;
 use crate::run::world::Tally;
@@ -188,12 +189,6 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     }
 }
 
-/// This harness, as it is compared.
-pub fn version() -> String {
-    let kind = if cfg!(debug_assertions) { "debug" } else { "release" };
-    format!("{} ({kind})", env!("CARGO_PKG_VERSION"))
-}
-
 /// Which machine this is.
 pub fn machine() -> String {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -208,11 +203,11 @@ pub fn refusal(hello: &Hello, hash: &str, taken: &[String], wanted: usize) -> Op
             hello.protocol
         ));
     }
-    if hello.version != version() {
+    if hello.version != build() {
         return Some(format!(
             "the generator is kaiwa-bench {}, the coordinator {}: use one kaiwa-bench on both sides",
             hello.version,
-            version()
+            build()
         ));
     }
     if let Some(theirs) = hello.scenario.as_ref().filter(|theirs| *theirs != hash) {

@@ -1,5 +1,6 @@
 //! A cluster of real processes with a tenant in it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -108,6 +109,7 @@ impl World {
             shards: 4,
             log: "info".to_owned(),
             more: String::new(),
+            places: BTreeMap::new(),
         })
         .await?;
         let world = Self { cluster, agents, dir };

@@ -5,6 +5,7 @@
 //! ([`ledger`]) and asked for again once its conversation has ended ([`audit`]). One agent and one queue of the sample
 //! tenant are left to the person who looks, so that who opens chat and desk in two tabs meets themself.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -129,6 +130,7 @@ async fn open(options: &DemoOptions) -> Result<House> {
         shards: SHARDS,
         log: "info,openraft=error,chunked_wal=warn,raft_log=warn".to_owned(),
         more: String::new(),
+        places: BTreeMap::new(),
     })
     .await?;
     let (mint, cast) = cast::load(&cluster, &options.data)

@@ -4,9 +4,10 @@
 //! [`LocalCluster`] ends the processes; should this process itself be killed, they see their standard input close and stop.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -36,6 +37,43 @@ pub struct LocalOptions {
     pub log: String,
     /// Further lines of configuration, for every node.
     pub more: String,
+    /// Nodes that do not run just here: elsewhere in the network, on another disk, by another binary.
+    pub places: BTreeMap<u64, Place>,
+}
+
+/// Where a node runs, and how it is started.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Where it listens, and is reached.
+    pub address: IpAddr,
+    /// Its data folder; unless given, one in the cluster's folder.
+    pub data: Option<PathBuf>,
+    /// What comes before the binary on its command line: `ip netns exec n1`. It must end by executing what follows, so that the
+    /// process is the node's.
+    pub launcher: Vec<OsString>,
+    /// Further environment.
+    pub environment: BTreeMap<String, OsString>,
+    /// Its binary, unless it is the cluster's.
+    pub binary: Option<PathBuf>,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            address: Ipv4Addr::LOCALHOST.into(),
+            data: None,
+            launcher: Vec::new(),
+            environment: BTreeMap::new(),
+            binary: None,
+        }
+    }
+}
+
+impl Place {
+    /// An address of its own, where all ports are free.
+    fn is_elsewhere(&self) -> bool {
+        !self.address.is_loopback()
+    }
 }
 
 /// Where one node listens.
@@ -51,6 +89,7 @@ pub struct Ports {
 
 struct LocalNode {
     ports: Ports,
+    place: Place,
     child: Option<Child>,
 }
 
@@ -90,7 +129,13 @@ impl LocalCluster {
 
     /// Gives a node ports, a certificate and a configuration file; does not start it.
     pub fn prepare(&mut self, id: u64) -> Result<()> {
+        let place = self.options.places.get(&id).cloned().unwrap_or_default();
         let ports = match self.options.port_base {
+            _ if place.is_elsewhere() => Ports {
+                cluster: 7_000,
+                api: 8_000,
+                admin: 9_000,
+            },
             Some(base) => {
                 let at =
                     |offset: u64| u16::try_from(u64::from(base) + offset + id).context("the ports are beyond 65535");
@@ -104,16 +149,29 @@ impl LocalCluster {
         };
         let certificates = self.certificates();
         if !certificates.join(format!("node-{id}.pem")).exists() {
-            certificates::issue_node(&certificates, NodeId(id), &["127.0.0.1".to_owned()])
+            certificates::issue_node(&certificates, NodeId(id), &[place.address.to_string()])
                 .with_context(|| format!("no certificate for node {id}"))?;
         }
-        fs::write(self.config_file(id), self.config(id, ports))?;
-        self.nodes.insert(id, LocalNode { ports, child: None });
+        fs::write(self.config_file(id), self.config(id, ports, &place))?;
+        let child = None;
+        self.nodes.insert(id, LocalNode { ports, place, child });
         Ok(())
     }
 
-    fn config(&self, id: u64, ports: Ports) -> String {
+    /// Says where a node is to run that is prepared later.
+    pub fn set_place(&mut self, id: u64, place: Place) {
+        self.options.places.insert(id, place);
+    }
+
+    /// What a node is started with; a change counts from its next start. Address and data folder stay as they were prepared.
+    pub fn place_mut(&mut self, id: u64) -> Result<&mut Place> {
+        Ok(&mut self.node_mut(id)?.place)
+    }
+
+    fn config(&self, id: u64, ports: Ports, place: &Place) -> String {
         let dir = fs::canonicalize(&self.options.dir).unwrap_or_else(|_| self.options.dir.clone());
+        let data = place.data.clone().unwrap_or_else(|| dir.join(format!("node-{id}")));
+        let address = place.address;
         let Ports { cluster, api, admin } = ports;
         let (shards, log, more, key) = (
             self.options.shards,
@@ -129,9 +187,9 @@ shard_count = {shards}
 [node]
 id = {id}
 data_dir = {data:?}
-cluster_listen = "127.0.0.1:{cluster}"
-api_listen = "127.0.0.1:{api}"
-admin_listen = "127.0.0.1:{admin}"
+cluster_listen = "{address}:{cluster}"
+api_listen = "{address}:{api}"
+admin_listen = "{address}:{admin}"
 drain_s = 6
 
 [tls]
@@ -146,7 +204,6 @@ admin_keys = [{{ name = "local", key = "{key}" }}]
 filter = "{log}"
 {more}
 "#,
-            data = dir.join(format!("node-{id}")),
             authority = dir.join("certs/ca.pem"),
             certificate = dir.join(format!("certs/node-{id}.pem")),
             private = dir.join(format!("certs/node-{id}.key")),
@@ -156,7 +213,12 @@ filter = "{log}"
     /// Starts a node's process.
     pub fn start_node(&mut self, id: u64) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.log_file(id))?;
-        let child = Command::new(&self.options.binary)
+        let place = self.node_mut(id)?.place.clone();
+        let binary = place.binary.as_ref().unwrap_or(&self.options.binary);
+        let mut words = place.launcher.iter().cloned().chain([binary.clone().into_os_string()]);
+        let child = Command::new(words.next().context("there is always the binary")?)
+            .args(words)
+            .envs(&place.environment)
             .arg("serve")
             .arg("--config")
             .arg(self.config_file(id))
@@ -167,7 +229,7 @@ filter = "{log}"
             // Ctrl-C in the terminal is for this process, which then stops its nodes in its own time.
             .process_group(0)
             .spawn()
-            .with_context(|| format!("{} did not start", self.options.binary.display()))?;
+            .with_context(|| format!("{} did not start", binary.display()))?;
         self.node_mut(id)?.child = Some(child);
         Ok(())
     }
@@ -239,11 +301,7 @@ filter = "{log}"
 
     /// Where a node listens.
     pub fn ports(&self, id: u64) -> Result<Ports> {
-        Ok(self
-            .nodes
-            .get(&id)
-            .with_context(|| format!("there is no node {id}"))?
-            .ports)
+        Ok(self.node(id)?.ports)
     }
 
     /// Process id of a node.
@@ -251,22 +309,28 @@ filter = "{log}"
         self.nodes.get(&id)?.child.as_ref().map(Child::id)
     }
 
+    fn node(&self, id: u64) -> Result<&LocalNode> {
+        self.nodes.get(&id).with_context(|| format!("there is no node {id}"))
+    }
+
     /// URL of a node's public API.
     pub fn api_url(&self, id: u64) -> Result<String> {
-        Ok(format!("http://127.0.0.1:{}", self.ports(id)?.api))
+        let node = self.node(id)?;
+        Ok(format!("http://{}:{}", node.place.address, node.ports.api))
     }
 
     /// URLs of all nodes' public APIs.
     pub fn api_urls(&self) -> Vec<String> {
         self.nodes
             .values()
-            .map(|node| format!("http://127.0.0.1:{}", node.ports.api))
+            .map(|node| format!("http://{}:{}", node.place.address, node.ports.api))
             .collect()
     }
 
     /// URL of a node's admin API.
     pub fn admin_url(&self, id: u64) -> Result<String> {
-        Ok(format!("http://127.0.0.1:{}", self.ports(id)?.admin))
+        let node = self.node(id)?;
+        Ok(format!("http://{}:{}", node.place.address, node.ports.admin))
     }
 
     /// The key of the admin API.
@@ -276,7 +340,8 @@ filter = "{log}"
 
     /// Links' address of a node.
     pub fn cluster_address(&self, id: u64) -> Result<SocketAddr> {
-        Ok((Ipv4Addr::LOCALHOST, self.ports(id)?.cluster).into())
+        let node = self.node(id)?;
+        Ok((node.place.address, node.ports.cluster).into())
     }
 
     /// One call of a node's admin API; the JSON body of a success, or what the problem says.

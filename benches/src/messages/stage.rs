@@ -173,6 +173,7 @@ impl Stage {
             shards: 4,
             log: "warn".to_owned(),
             more: MORE.to_owned(),
+            places: BTreeMap::new(),
         })
         .await?;
         let places = places(crowd.conversations, crowd.per_agent);

@@ -152,6 +152,7 @@ impl Stage {
             shards: SHARDS,
             log: "warn".to_owned(),
             more: MORE.to_owned(),
+            places: BTreeMap::new(),
         };
         let cluster = LocalCluster::start(options)
             .await

@@ -14,7 +14,8 @@ use routing::event::OfferOutcome;
 use routing::ids::{AgentId, ConversationId, Epoch, Millis};
 use tokio::task::JoinHandle;
 
-use crate::people::{SharedDiary, note, turned};
+use crate::diary::SharedDiary;
+use crate::people::{note, turned};
 use crate::world::World;
 
 /// How long anything that must come may take to come.

@@ -1,15 +1,20 @@
-//! What the people were told, against each other and against every node's transcripts.
+//! Gathers what there is to judge by: what the people were told, every node's transcripts, and what was watched meanwhile.
+//! The judging is in [`crate::invariants`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use routing::event::OfferOutcome;
-use routing::ids::{ConversationId, Epoch, Millis, Seq};
+use anyhow::{Context, Result, bail};
+use routing::ids::{ConversationId, Millis, Seq};
 use serde_json::Value;
+use tokio::sync::Mutex;
 
-use crate::people::{Diary, Seen};
+use crate::diary::Diary;
+use crate::history::History;
+use crate::invariants::{self, Verdict};
 use crate::rest::Rest;
+use crate::watch::Watched;
 use crate::world::World;
 
 /// One entry of a transcript, as a supervisor is told.
@@ -28,7 +33,8 @@ pub struct Line {
 }
 
 impl Line {
-    fn read(entry: &Value) -> Result<Self> {
+    /// Reads an entry as the API writes it.
+    pub fn read(entry: &Value) -> Result<Self> {
         let kind = entry["kind"].clone();
         Ok(Self {
             seq: entry["seq"].as_u64().context("an entry has a seq")?,
@@ -44,7 +50,8 @@ impl Line {
         self.kind.as_str() == Some(kind) || self.kind.get(kind).is_some()
     }
 
-    fn of_the_system(&self) -> bool {
+    /// Whether nobody wrote it.
+    pub fn of_the_system(&self) -> bool {
         self.kind["message"]["author"] == "system"
     }
 }
@@ -67,17 +74,6 @@ fn for_customer(kind: &Value) -> bool {
 
 /// The entries of a conversation.
 pub type Transcript = Vec<Line>;
-
-/// Counts of a run that passed.
-#[derive(Debug, Default)]
-pub struct Verdict {
-    /// Conversations.
-    pub conversations: usize,
-    /// Acknowledged messages.
-    pub messages: usize,
-    /// Offers that were made, and of these expired.
-    pub offers: (usize, usize),
-}
 
 /// Reads every transcript from a node.
 pub async fn transcripts(
@@ -135,42 +131,73 @@ async fn owned(reader: &Rest) -> Result<BTreeMap<ConversationId, String>> {
     }
 }
 
-/// Checks everything, once people are silent and the replicas equal. `outage`: the longest that offers could not expire.
-pub async fn check(world: &mut World, diary: &tokio::sync::Mutex<Diary>, outage: Duration) -> Result<Verdict> {
-    let conversations: Vec<ConversationId> = diary.lock().await.conversations.keys().copied().collect();
-    let nodes = world.cluster.running();
-    let first = transcripts(world, nodes[0], &conversations).await?;
-    for node in &nodes[1..] {
-        let other = transcripts(world, *node, &conversations).await?;
-        for (id, transcript) in &first {
-            ensure!(
-                other[id] == *transcript,
-                "{id}: node {} and node {node} tell different transcripts",
-                nodes[0]
-            );
+/// What a run leaves behind to be judged by.
+pub struct Evidence {
+    /// What people were told.
+    pub diary: Diary,
+    /// What they did, with the times of call and return.
+    pub history: History,
+    /// Every transcript, as every node tells it.
+    pub transcripts: BTreeMap<u64, BTreeMap<ConversationId, Transcript>>,
+    /// Who owns what in the end, as the nodes say.
+    pub owners: BTreeMap<ConversationId, String>,
+    /// The longest that deadlines could not fire.
+    pub outage: Duration,
+    /// What was seen of the nodes meanwhile; `None` in runs that only look at the end.
+    pub watched: Option<Watched>,
+    /// Capacity of an agent: how many conversations at a time.
+    pub capacity: usize,
+    /// What faults saw of disks that failed.
+    pub distrust: Distrust,
+    /// Where what is found is written in full, if anywhere.
+    pub folder: Option<PathBuf>,
+}
+
+/// What nodes did with disks that failed (invariant K).
+#[derive(Clone, Debug, Default)]
+pub struct Distrust {
+    /// Failures that were looked at.
+    pub looked: u64,
+    /// Disks that were trusted again.
+    pub violations: Vec<String>,
+}
+
+impl Evidence {
+    /// One node's transcripts; when they are equal, those of all.
+    pub fn first(&self) -> &BTreeMap<ConversationId, Transcript> {
+        self.transcripts.values().next().expect("a run has nodes")
+    }
+
+    /// Reads every transcript from every running node, once people are silent and the replicas equal.
+    pub async fn gather(world: &mut World, diary: &Mutex<Diary>, outage: Duration) -> Result<Self> {
+        let conversations: Vec<ConversationId> = diary.lock().await.conversations.keys().copied().collect();
+        let nodes = world.cluster.running();
+        let mut all = BTreeMap::new();
+        for node in &nodes {
+            all.insert(*node, transcripts(world, *node, &conversations).await?);
         }
+        let first = nodes.first().context("no node runs")?;
+        everybody_has_read(diary, &all[first]).await?;
+        let owners = owned(&Rest::supervisor(world, vec![world.cluster.api_url(*first)?])).await?;
+        let mut diary = diary.lock().await;
+        let history = diary.recorder.history();
+        Ok(Self {
+            diary: std::mem::take(&mut *diary),
+            history,
+            transcripts: all,
+            owners,
+            outage,
+            watched: None,
+            capacity: world.concurrent,
+            distrust: Distrust::default(),
+            folder: None,
+        })
     }
-    for (id, transcript) in &first {
-        let dense = transcript.iter().zip(1..).all(|(entry, seq)| entry.seq == seq);
-        ensure!(dense, "{id}: seqs are not dense: {transcript:?}");
-    }
-    everybody_has_read(diary, &first).await?;
-    let diary = diary.lock().await;
-    ensure!(diary.gaps.is_empty(), "clients saw gaps: {:?}", diary.gaps);
-    ensure!(
-        diary.muddles.is_empty(),
-        "people were told what they should not have been: {:?}",
-        diary.muddles
-    );
-    messages(&diary, &first)?;
-    readers(&diary, &first)?;
-    let expired = offers(&diary, outage)?;
-    owners(world, nodes[0], &diary).await?;
-    Ok(Verdict {
-        conversations: conversations.len(),
-        messages: diary.acknowledged.len(),
-        offers: (diary.offers.len(), expired),
-    })
+}
+
+/// Gathers the evidence and judges it; the first violation is an error. `outage`: the longest that offers could not expire.
+pub async fn check(world: &mut World, diary: &Mutex<Diary>, outage: Duration) -> Result<Verdict> {
+    invariants::judge(&Evidence::gather(world, diary, outage).await?).into_result()
 }
 
 /// Waits until customers have been given the last entry that they may see.
@@ -203,134 +230,4 @@ async fn everybody_has_read(
             Some(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
-}
-
-/// A, E, F: acknowledged ones are there once, where the ack said; refused ones are not; nothing is there that nobody sent.
-fn messages(diary: &Diary, transcripts: &BTreeMap<ConversationId, Transcript>) -> Result<()> {
-    let mut found: BTreeMap<&str, (ConversationId, Seq)> = BTreeMap::new();
-    for (id, transcript) in transcripts {
-        for line in transcript.iter().filter(|line| !line.of_the_system()) {
-            let (seq, Some(text)) = (line.seq, &line.text) else {
-                continue;
-            };
-            ensure!(diary.sent.contains(text), "{id}: nobody sent `{text}`");
-            ensure!(
-                !diary.refused.contains_key(text),
-                "{id}: `{text}` was refused and is there"
-            );
-            if let Some(before) = found.insert(text, (*id, seq)) {
-                bail!("`{text}` is there twice: {before:?} and {:?}", (id, seq));
-            }
-        }
-    }
-    for (text, at) in &diary.acknowledged {
-        match found.get(text.as_str()) {
-            None => bail!("`{text}` was acknowledged at {at:?} and is not there"),
-            Some(there) => ensure!(there == at, "`{text}` was acknowledged at {at:?} and is at {there:?}"),
-        }
-    }
-    Ok(())
-}
-
-/// E: each reader saw a transcript's entries once, in order, without gap.
-fn readers(diary: &Diary, transcripts: &BTreeMap<ConversationId, Transcript>) -> Result<()> {
-    for (id, seen) in &diary.customers {
-        let Some(transcript) = transcripts.get(id) else {
-            continue;
-        };
-        let visible: Vec<(Seq, Option<String>)> = transcript
-            .iter()
-            .filter(|entry| entry.for_customer)
-            .map(|entry| (entry.seq, entry.text.clone()))
-            .collect();
-        let given: Vec<(Seq, Option<String>)> = seen.iter().map(|(seq, _, text)| (*seq, text.clone())).collect();
-        let all = match diary.gone.contains(id) {
-            true => visible.starts_with(&given),
-            false => given == visible,
-        };
-        ensure!(all, "{id}: the customer was given {given:?}\ninstead of {visible:?}");
-    }
-    for ((agent, id), seen) in &diary.agents {
-        let Some(transcript) = transcripts.get(id) else {
-            continue;
-        };
-        agent_saw(seen, transcript).with_context(|| format!("{agent}, {id}"))?;
-    }
-    Ok(())
-}
-
-/// An agent begins anywhere and may leave and come back: what is given is the transcript's, once and in order. Gaps while
-/// following are the client's to see, and stand in the diary.
-fn agent_saw(seen: &Seen, transcript: &Transcript) -> Result<()> {
-    let mut last = 0;
-    for (seq, prev, text) in seen {
-        let entry = transcript
-            .get(*seq as usize - 1)
-            .context("an entry that is not in the transcript")?;
-        ensure!(
-            entry.text == *text,
-            "entry {seq} reads {text:?}, in the transcript {:?}",
-            entry.text
-        );
-        ensure!(*seq > last, "entry {seq} after {last}");
-        ensure!(
-            last == 0 || *prev >= last,
-            "entry {seq} follows {prev}, the agent had {last}"
-        );
-        last = *seq;
-    }
-    Ok(())
-}
-
-/// Each offer ended; those that expired did so between the deadline and the deadline plus the outage plus a second.
-fn offers(diary: &Diary, outage: Duration) -> Result<usize> {
-    let mut expired = 0;
-    let grace_ms = outage.as_millis() as u64 + 1_000;
-    let mut takers: BTreeMap<(ConversationId, Epoch), &String> = BTreeMap::new();
-    for ((agent, id, epoch), offer) in &diary.offers {
-        let Some((at_ms, outcome)) = &offer.ended else {
-            bail!("{id}: {agent}'s offer of epoch {epoch:?} never ended")
-        };
-        if *outcome == OfferOutcome::Accepted
-            && let Some(other) = takers.insert((*id, *epoch), agent)
-        {
-            bail!("{id}: {other} and {agent} both took the offer of epoch {epoch:?}");
-        }
-        if *outcome == OfferOutcome::Expired {
-            expired += 1;
-            let window = offer.deadline_ms..=offer.deadline_ms + grace_ms;
-            ensure!(
-                window.contains(at_ms),
-                "{id}: the offer expired at {at_ms}, should have in {window:?}"
-            );
-        }
-    }
-    for ((agent, id, epoch), offer) in &diary.offers {
-        let taken = matches!(offer.ended, Some((_, OfferOutcome::TakenByAnother)));
-        ensure!(
-            !taken || takers.contains_key(&(*id, *epoch)),
-            "{id}: {agent} was told that another took the offer of epoch {epoch:?}, and nobody did"
-        );
-    }
-    Ok(expired)
-}
-
-/// C: the server's owners are those who were told so, and nobody else believes to own anything.
-async fn owners(world: &World, node: u64, diary: &Diary) -> Result<()> {
-    let server = owned(&Rest::supervisor(world, vec![world.cluster.api_url(node)?])).await?;
-    let told: BTreeSet<ConversationId> = diary.owned.values().flat_map(|owned| owned.keys().copied()).collect();
-    for id in server.keys().filter(|id| diary.conversations.contains_key(id)) {
-        ensure!(told.contains(id), "{id} has an owner who was not told");
-    }
-    for (agent, owned) in &diary.owned {
-        for id in owned.keys() {
-            ensure!(
-                server.contains_key(id),
-                "{agent} believes to own {id}, which is not assigned"
-            );
-        }
-    }
-    let owners: usize = diary.owned.values().map(BTreeMap::len).sum();
-    ensure!(owners == told.len(), "two agents believe to own the same conversation");
-    Ok(())
 }

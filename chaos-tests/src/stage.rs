@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::cast::{Coming, Desk, PATIENCE, Visitor};
+use crate::diary::SharedDiary;
 use crate::oracle::{self, Transcript};
-use crate::people::SharedDiary;
 use crate::rest::Rest;
 use crate::world::World;
 

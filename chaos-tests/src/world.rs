@@ -1,7 +1,7 @@
 //! A cluster of real processes with a tenant in it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -19,9 +19,16 @@ pub const SUPERVISOR: &str = "boss";
 const SECRET: &str = "a secret for tests only, of more than 32 bytes";
 const KID: &str = "chaos-1";
 
+static BINARY: OnceLock<PathBuf> = OnceLock::new();
+
+/// Takes this binary as [`kaiwa`], before anybody has asked for it.
+pub fn use_kaiwa(binary: PathBuf) {
+    // A second wish would come too late: the first nodes run.
+    let _ = BINARY.set(binary);
+}
+
 /// The `kaiwa` binary of this build.
 pub fn kaiwa() -> &'static PathBuf {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         // Built here, so that a test of this package alone does not try yesterday's binary. The whole workspace with its
         // tests, because then cargo unifies features as `cargo test --workspace` does and has nothing to build again.
@@ -54,13 +61,16 @@ pub fn kaiwa() -> &'static PathBuf {
     })
 }
 
-/// A running cluster with the tenant loaded; ended, and its folder removed, when dropped.
+/// A running cluster with the tenant loaded; ended when dropped.
 pub struct World {
     /// The processes.
     pub cluster: LocalCluster,
     /// Names of the agents.
     pub agents: Vec<String>,
-    dir: TempDir,
+    /// Conversations that each has room for.
+    pub concurrent: usize,
+    /// Removed when dropped, if it is only for this run.
+    _folder: Option<TempDir>,
 }
 
 /// A queue that everybody serves.
@@ -95,15 +105,17 @@ impl World {
     pub async fn start(nodes: u64, agents: usize, concurrent: u16) -> Result<Self> {
         let agents: Vec<String> = (0..agents).map(|n| format!("agent-{n:03}")).collect();
         let tenant = one_queue(&agents, concurrent);
-        Self::with_tenant(nodes, agents, &tenant).await
+        let mut world = Self::with_tenant(nodes, agents, &tenant).await?;
+        world.concurrent = concurrent.into();
+        Ok(world)
     }
 
     /// The same, with the queues, rules and agents of this file. Its name, its key and its supervisor are added.
     pub async fn with_tenant(nodes: u64, agents: Vec<String>, tenant: &str) -> Result<Self> {
-        let dir = tempfile::tempdir()?;
+        let folder = tempfile::tempdir()?;
         let cluster = LocalCluster::start(LocalOptions {
             binary: kaiwa().clone(),
-            dir: dir.path().to_owned(),
+            dir: folder.path().to_owned(),
             nodes,
             port_base: None,
             shards: 4,
@@ -112,12 +124,33 @@ impl World {
             places: BTreeMap::new(),
         })
         .await?;
-        let world = Self { cluster, agents, dir };
-        world.load_tenant(tenant)?;
+        let tenant_file = folder.path().join("tenant.toml");
+        let world = Self {
+            cluster,
+            agents,
+            concurrent: usize::MAX,
+            _folder: Some(folder),
+        };
+        world.load_tenant(tenant, &tenant_file)?;
         Ok(world)
     }
 
-    fn load_tenant(&self, tenant: &str) -> Result<()> {
+    /// The first, with nodes where and how these options say; the folder stays.
+    pub async fn start_as(options: LocalOptions, agents: usize, concurrent: u16) -> Result<Self> {
+        let agents: Vec<String> = (0..agents).map(|n| format!("agent-{n:03}")).collect();
+        let tenant = one_queue(&agents, concurrent);
+        let tenant_file = options.dir.join("tenant.toml");
+        let world = Self {
+            cluster: LocalCluster::start(options).await?,
+            agents,
+            concurrent: concurrent.into(),
+            _folder: None,
+        };
+        world.load_tenant(&tenant, &tenant_file)?;
+        Ok(world)
+    }
+
+    fn load_tenant(&self, tenant: &str, path: &Path) -> Result<()> {
         let file = format!(
             r#"
 [tenant]
@@ -135,11 +168,10 @@ supervisor = true
 channels = {{ web_chat = {{ concurrent_max = 1 }} }}
 "#
         );
-        let path = self.dir.path().join("tenant.toml");
-        std::fs::write(&path, file)?;
+        std::fs::write(path, file)?;
         let output = Command::new(kaiwa())
             .args(["tenant", "load"])
-            .arg(&path)
+            .arg(path)
             .args([
                 "--tenant",
                 &TENANT.to_string(),

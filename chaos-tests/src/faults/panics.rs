@@ -1,0 +1,80 @@
+//! Actors that panic in the middle of a message, by failpoints.
+
+use anyhow::Result;
+use async_trait::async_trait;
+
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use serde_json::json;
+
+use super::{Dice, Fault, Kind, Met, Takes};
+use crate::arena::Arena;
+use crate::metrics::Scrape;
+
+pub(super) const KINDS: &[Kind] = &[Kind {
+    name: "actor-panic",
+    about: "actors of the leader panic while they handle a message",
+    holds: "ACI",
+    takes: Takes::Nothing,
+    lasts_ms: (500, 4000),
+    alone: false,
+    make: || Box::new(Panics::default()),
+}];
+
+/// The actors that have a failpoint where they take a message.
+const ACTORS: [&str; 4] = ["queue_manager", "conversation", "agent", "supervisor"];
+
+#[derive(Default)]
+struct Panics {
+    armed: Vec<(u64, String)>,
+    restarts_before: u64,
+}
+
+/// Restarts of actors that the nodes counted so far.
+async fn restarts(arena: &mut Arena) -> u64 {
+    let mut all = 0.0;
+    for node in arena.awake() {
+        if let Ok(text) = arena.metrics(node).await {
+            all += Scrape::read(&text).sum("kaiwa_actor_restarts_total");
+        }
+    }
+    all as u64
+}
+
+#[async_trait(?Send)]
+impl Fault for Panics {
+    async fn strike(&mut self, arena: &mut Arena, dice: &mut Dice) -> Result<Option<String>> {
+        self.restarts_before = restarts(arena).await;
+        let Some(actor) = ACTORS.choose(dice) else {
+            return Ok(None);
+        };
+        let times = dice.random_range(1..4);
+        for node in arena.awake() {
+            let path = format!("/v1/admin/failpoints/actors::{actor}");
+            let body = json!({ "actions": format!("{times}*panic") });
+            arena
+                .world
+                .cluster
+                .admin(node, reqwest::Method::PUT, &path, Some(&body))
+                .await?;
+            self.armed.push((node, path));
+        }
+        Ok(Some(format!(
+            "the next {times} messages to a {actor} of each node panic"
+        )))
+    }
+
+    async fn heal(&mut self, arena: &mut Arena, _: &mut Dice) -> Result<Met> {
+        for (node, path) in &self.armed {
+            let body = json!({ "actions": "off" });
+            // A node that ended meanwhile has forgotten it.
+            let _ = arena
+                .world
+                .cluster
+                .admin(*node, reqwest::Method::PUT, path, Some(&body))
+                .await;
+        }
+        let restarts = restarts(arena).await.saturating_sub(self.restarts_before);
+        Ok(Met::new(restarts, "actors restarted"))
+    }
+}

@@ -1,0 +1,49 @@
+//! J: the queue's order holds. There is one queue, first come, first served: who came earlier is asked for earlier, by the stamps of the log
+//! (the first offers only: who is offered again is older than the rest). The leaders' samplers look at the bound on overtaking in
+//! every state, and the simulation of `routing` after every command.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use routing::ids::{ConversationId, Epoch, Millis};
+
+use super::Looked;
+use crate::oracle::Evidence;
+
+pub(super) fn check(evidence: &Evidence) -> Result<Looked> {
+    let Some(watched) = &evidence.watched else {
+        return Ok(Looked::Skipped(
+            "there is more than one queue, or nobody watched".into(),
+        ));
+    };
+    for letter in ['C', 'E', 'J', 'L'] {
+        watched.no_sampled_violation(letter)?;
+    }
+    let mut first_offers: BTreeMap<ConversationId, Millis> = BTreeMap::new();
+    for ((_, id, epoch), offer) in &evidence.diary.offers {
+        if *epoch == Epoch(1) {
+            let at_ms = first_offers.entry(*id).or_insert(offer.at_ms);
+            *at_ms = offer.at_ms.min(*at_ms);
+        }
+    }
+    let came = |id: &ConversationId| evidence.first().get(id)?.first().map(|line| line.at_ms);
+    let mut in_order: Vec<(Millis, Millis, ConversationId)> = first_offers
+        .iter()
+        .filter_map(|(id, offered_ms)| Some((came(id)?, *offered_ms, *id)))
+        .collect();
+    in_order.sort_unstable();
+    let mut latest: Option<(Millis, Millis, ConversationId)> = None;
+    for (came_ms, offered_ms, id) in &in_order {
+        if let Some((before_ms, before_offered_ms, before)) = latest {
+            ensure!(
+                *came_ms == before_ms || *offered_ms >= before_offered_ms,
+                "{id} came at {came_ms} and was offered at {offered_ms}; {before} had come at {before_ms}, and was offered only at \
+                 {before_offered_ms}"
+            );
+        }
+        if latest.is_none_or(|(_, highest, _)| *offered_ms >= highest) {
+            latest = Some((*came_ms, *offered_ms, *id));
+        }
+    }
+    Ok(Looked::At(in_order.len() as u64))
+}

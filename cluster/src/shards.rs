@@ -9,7 +9,7 @@ mod router;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -89,6 +89,8 @@ pub(crate) struct Inner {
     open_snapshots: OpenSnapshots,
     rows: Arc<dyn RowStore>,
     wall_clock: WallClock,
+    /// How far the wall clock is known to be ahead of the cluster's; 0 within the limit.
+    clock_off_ms: Arc<AtomicI64>,
     blocking: Blocking,
     replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
     /// Leaders as they are known here; they outlive a replica that is opened again.
@@ -140,7 +142,7 @@ impl Inner {
             rows: self.rows.clone(),
             transport: self.transport.clone(),
             user: (self.factory)(shard),
-            wall_clock: self.wall_clock.clone(),
+            wall_clock: self.corrected_clock(),
             blocking: self.blocking,
             streams: self.streams.clone(),
             tasks: self.tasks.clone(),
@@ -152,6 +154,12 @@ impl Inner {
         .await?;
         self.replicas.write().insert(shard, replica);
         Ok(())
+    }
+
+    /// The wall clock, less what it is known to be off.
+    fn corrected_clock(&self) -> WallClock {
+        let (wall, off) = (self.wall_clock.clone(), self.clock_off_ms.clone());
+        Arc::new(move || wall().saturating_add_signed(-off.load(Ordering::Relaxed)))
     }
 
     /// Of the replicas here, those that wait for room included.
@@ -228,6 +236,7 @@ impl Shards {
             open_snapshots: environment.open_snapshots,
             rows: environment.rows,
             wall_clock: environment.wall_clock,
+            clock_off_ms: Arc::default(),
             blocking: environment.blocking,
             replicas: RwLock::default(),
             leaderships: Mutex::default(),
@@ -380,7 +389,13 @@ impl Shards {
     pub fn now_ms(&self, shard: ShardId) -> u64 {
         self.inner
             .replica(shard)
-            .map_or_else(|| (self.inner.wall_clock)(), |replica| replica.clock.now_ms())
+            .map_or_else(|| self.inner.corrected_clock()(), |replica| replica.clock.now_ms())
+    }
+
+    /// How far this node's wall clock is known to be ahead of the cluster's, milliseconds; 0 within the limit, and as long as
+    /// too few nodes are there to say who is wrong.
+    pub fn clock_off_ms(&self) -> i64 {
+        self.inner.clock_off_ms.load(Ordering::Relaxed)
     }
 
     /// Calls the [`Service`] of a node (kinds from 1000). A call to this node does not leave it.

@@ -378,8 +378,8 @@ impl Shards {
         Err(ReadError::NoLeader(shard))
     }
 
-    /// Changes with every leader or term; `None` when this node has no replica of the shard. Goes on when a replica is
-    /// closed for want of room and opened again.
+    /// Changes with every leader or term; `None` when this node has no replica of the shard. Goes on while a replica is
+    /// closed for want of room: who leads is then learned from the others.
     pub fn leadership(&self, shard: ShardId) -> Option<watch::Receiver<Leadership>> {
         let leaderships = self.inner.leaderships.lock();
         leaderships.get(&shard).map(watch::Sender::subscribe)

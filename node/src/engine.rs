@@ -143,13 +143,12 @@ impl Engine {
     pub async fn query(&self, tenant: TenantId, query: Query) -> Result<Answer, EngineError> {
         let shard = self.shard_of(tenant).await?;
         let until = Instant::now() + QUERY_DEADLINE;
-        let mut asked = 0;
         let for_leader = matches!(query, Query::Why { .. } | Query::Waiting { .. });
         loop {
-            let closed = self.inner.shards.closed_shards().contains(&shard);
-            let result = if closed {
-                self.ask_another(tenant, shard, &query, &mut asked).await
-            } else if for_leader || self.inner.replicas.state(shard).is_none() {
+            // A replica that is closed for want of room answers nothing, but who leads is known.
+            let is_here =
+                self.inner.replicas.state(shard).is_some() && !self.inner.shards.closed_shards().contains(&shard);
+            let result = if for_leader || !is_here {
                 self.ask_leader(tenant, shard, &query).await
             } else {
                 self.answer_here(tenant, shard, query.clone()).await
@@ -207,37 +206,16 @@ impl Engine {
         if leader == self.inner.shards.node() {
             return self.answer_here(tenant, shard, query.clone()).await;
         }
-        self.ask_node(leader, tenant, shard, query).await
-    }
-
-    /// Asks the other nodes in turn, while the local replica is closed for want of room and knows no leader.
-    async fn ask_another(
-        &self,
-        tenant: TenantId,
-        shard: ShardId,
-        query: &Query,
-        asked: &mut usize,
-    ) -> Result<Answer, EngineError> {
-        let status = self.inner.shards.status();
-        let others: Vec<NodeId> = status.nodes.into_keys().filter(|node| *node != status.node).collect();
-        let to = others.get(*asked % others.len().max(1)).ok_or(EngineError::NoLeader)?;
-        *asked += 1;
-        self.ask_node(*to, tenant, shard, query).await
-    }
-
-    async fn ask_node(
-        &self,
-        to: NodeId,
-        tenant: TenantId,
-        shard: ShardId,
-        query: &Query,
-    ) -> Result<Answer, EngineError> {
         let call = codec::encode(&QueryCall {
             tenant,
             shard: shard.0,
             query: query.clone(),
         });
-        let reply = self.inner.shards.call(to, QUERY, call, Duration::from_secs(3)).await;
+        let reply = self
+            .inner
+            .shards
+            .call(leader, QUERY, call, Duration::from_secs(3))
+            .await;
         let reply = reply.map_err(|_| EngineError::NoLeader)?;
         let reply: QueryReply = codec::decode(&reply, cluster::limits::FRAME_MAX_BYTES)
             .map_err(|e| EngineError::Internal(e.to_string()))?;

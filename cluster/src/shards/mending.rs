@@ -12,20 +12,30 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use futures::future::join_all;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use crate::error::StartError;
 use crate::limits::{MEND_PAUSE_MAX, MEND_PAUSE_MIN};
+use crate::raft::frames::ReadAnswer;
 use crate::raft::trouble::Cause;
 use crate::shard::Replica;
 use crate::status::Role;
 use crate::storage::is_full;
 
+/// Between two looks while something is closed.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// For asking another node who leads.
+const ASK_DEADLINE: Duration = Duration::from_secs(1);
+
 /// Mends or gives up, until `stop`.
 pub(super) async fn mend(inner: Arc<Inner>, stop: CancellationToken) {
     let mut pause = MEND_PAUSE_MIN;
+    let mut tried = Instant::now();
     loop {
         tokio::select! {
             biased;
@@ -33,22 +43,27 @@ pub(super) async fn mend(inner: Arc<Inner>, stop: CancellationToken) {
             () = inner.ended.notified() => {}
         }
         let mut why = inner.close_ended().await;
+        if tried.elapsed() > 2 * MEND_PAUSE_MAX {
+            pause = MEND_PAUSE_MIN;
+        }
         while why.is_none() && inner.waits_for_room() {
-            // A file system may have other bounds than the one that is watched, so that it fails again at once.
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            pause = (2 * pause).min(MEND_PAUSE_MAX);
+            inner.learn_leaders().await;
             if inner.disk_low.load(Ordering::Relaxed) {
                 pause = MEND_PAUSE_MIN;
-                continue;
+            } else if tried.elapsed() >= pause {
+                // A file system may have other bounds than the one that is watched, so that it fails again at once.
+                pause = (2 * pause).min(MEND_PAUSE_MAX);
+                tried = Instant::now();
+                why = match inner.close_ended().await {
+                    None => inner.open_closed().await.err(),
+                    broken => broken,
+                };
             }
-            why = match inner.close_ended().await {
-                None => inner.open_closed().await.err(),
-                broken => broken,
-            };
         }
         if let Some(why) = why {
             tracing::error!(
@@ -99,6 +114,26 @@ impl Inner {
         self.closed.lock().insert(replica.shard, status);
         self.replicas.write().remove(&replica.shard);
         replica.stop().await;
+    }
+
+    /// Who leads what is closed here: the others know. Clients of this node are served by way of them.
+    async fn learn_leaders(&self) {
+        let closed: Vec<_> = self.closed.lock().keys().copied().collect();
+        let nodes = self.identity.get().map(|known| known.nodes).unwrap_or_default();
+        let others: Vec<_> = nodes.into_keys().filter(|&node| node != self.node).collect();
+        for shard in closed {
+            let deadline = Instant::now() + ASK_DEADLINE;
+            let asked = others.iter().map(|&node| async move {
+                match self.read_once(node, shard, deadline).await {
+                    ReadAnswer::Index(_) => Some(node),
+                    ReadAnswer::NotLeader(leader) => leader.filter(|&leader| leader != self.node),
+                }
+            });
+            let leader = join_all(asked).await.into_iter().flatten().next();
+            if let Some(leadership) = self.leaderships.lock().get(&shard) {
+                leadership.send_if_modified(|now| std::mem::replace(&mut now.leader, leader) != leader);
+            }
+        }
     }
 
     /// Opens what is closed; what finds no room again stays closed. Fails when the node must stop.

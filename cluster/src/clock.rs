@@ -1,5 +1,9 @@
 //! The leader's time: it advances by the monotonic clock and is slewed towards wall time at a bounded rate, so that a
 //! step of the wall clock neither fires every deadline nor freezes them, and a stamp never goes back.
+//!
+//! Who begins to lead goes on from its own reading, which was kept while it followed, and not from the wall clock as it stands:
+//! that may have jumped a moment ago. What the cluster's clocks agree on is taken over while following, when a step does no
+//! harm (`shards/gauges.rs` compares them).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,15 +41,26 @@ impl ShardClock {
         }
     }
 
-    /// Called when this node begins to lead: takes wall time as it is, but never less than the log's last stamp.
+    /// Called when this node begins to lead: goes on from its own reading, but never from less than the log's last stamp.
     pub(crate) fn restart(&self, floor_ms: u64) {
+        self.now_ms();
         let mut reading = self.reading.lock();
-        reading.at = Instant::now();
-        reading.time_us = wall_us(&self.wall).max(floor_ms as i64 * 1000);
+        let now = Instant::now();
+        let plain = reading.time_us + micros(now.duration_since(reading.at));
+        reading.at = now;
+        reading.time_us = plain.max(floor_ms as i64 * 1000);
         reading.last_stamp_ms = reading.last_stamp_ms.max(floor_ms);
     }
 
-    /// The time now, Unix milliseconds; never less than it gave before.
+    /// Takes wall time as it is. For a replica that follows, and a wall clock that the cluster's others agree with.
+    pub(crate) fn adopt_wall(&self) {
+        let mut reading = self.reading.lock();
+        reading.at = Instant::now();
+        reading.time_us = wall_us(&self.wall);
+        reading.last_stamp_ms = 0;
+    }
+
+    /// The time now, Unix milliseconds; never less than it gave before, as long as this node leads.
     pub(crate) fn now_ms(&self) -> u64 {
         let mut reading = self.reading.lock();
         let now = Instant::now();
@@ -72,15 +87,15 @@ fn micros(duration: Duration) -> i64 {
 }
 
 /// How far `own` is from the median of the cluster's clocks, `others` among them, in milliseconds (positive = ahead).
-/// With fewer than two others nobody can say who is wrong: 0.
-pub(crate) fn skew_ms(own: u64, others: &[u64]) -> i64 {
+/// With fewer than two others nobody can say who is wrong: `None`.
+pub(crate) fn skew_ms(own: u64, others: &[u64]) -> Option<i64> {
     if others.len() < 2 {
-        return 0;
+        return None;
     }
     let mut all = others.to_vec();
     all.push(own);
     all.sort_unstable();
-    own as i64 - all[all.len() / 2] as i64
+    Some(own as i64 - all[all.len() / 2] as i64)
 }
 
 #[cfg(test)]
@@ -127,10 +142,33 @@ mod tests {
         assert_eq!(clock.now_ms(), 1_000_500);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_new_leader_does_not_believe_a_wall_clock_that_has_just_jumped() {
+        for jumped in [1_000_000 + 3_600_000, 1_000_000 - 900_000] {
+            let (clock, wall) = clock(1_000_000);
+            tokio::time::advance(Duration::from_secs(1)).await;
+            wall.store(jumped, Ordering::Relaxed);
+            clock.restart(1_000_500);
+            let now = clock.now_ms();
+            assert!((1_000_950..=1_001_050).contains(&now), "{now}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_follows_takes_over_what_the_cluster_agrees_on() {
+        let (clock, wall) = clock(1_000_000);
+        wall.store(4_600_000, Ordering::Relaxed);
+        clock.adopt_wall();
+        assert_eq!(clock.now_ms(), 4_600_000);
+        wall.store(2_000_000, Ordering::Relaxed);
+        clock.adopt_wall();
+        assert_eq!(clock.now_ms(), 2_000_000);
+    }
+
     #[test]
     fn skew_is_against_the_median() {
-        assert_eq!(skew_ms(1000, &[5000]), 0);
-        assert_eq!(skew_ms(9000, &[1000, 1100]), 7900);
-        assert_eq!(skew_ms(1000, &[1010, 9000]), -10);
+        assert_eq!(skew_ms(1000, &[5000]), None);
+        assert_eq!(skew_ms(9000, &[1000, 1100]), Some(7900));
+        assert_eq!(skew_ms(1000, &[1010, 9000]), Some(-10));
     }
 }

@@ -65,6 +65,9 @@ pub enum ProposeError {
     /// The command is larger than [`crate::limits::COMMAND_MAX_BYTES`].
     #[error("command too large")]
     TooLarge,
+    /// The leader's disk is nearly full, and no other node can lead; not proposed.
+    #[error("no room on the disks of the cluster")]
+    DiskFull,
     /// This node stops.
     #[error("node stops")]
     Stopped,

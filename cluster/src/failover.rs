@@ -28,6 +28,8 @@ use crate::transport::{CallError, LinkEvent, NodeId, Purpose};
 
 /// Between the ranks of two survivors: a bit more than two votes over the links and a flush take.
 const RANK_DELAY: Duration = Duration::from_millis(25);
+/// A survivor whose disk is nearly full lets the others stand first for so long.
+const LOW_DELAY: Duration = Duration::from_secs(1);
 /// How often a survivor stands before it leaves the rest to the election timeout.
 const ATTEMPTS: u32 = 8;
 
@@ -92,13 +94,14 @@ fn leads_something(inner: &Inner, peer: NodeId) -> bool {
 fn leader_is_gone(inner: &Arc<Inner>, dead: NodeId) {
     for replica in inner.replicas() {
         if replica.leader() == Some(dead) {
-            inner.tasks.spawn(stand(replica, inner.node, dead));
+            let low = inner.disk_low.load(Ordering::Relaxed);
+            inner.tasks.spawn(stand(replica, inner.node, dead, low));
         }
     }
 }
 
 /// Drops the lease of a dead leader and stands for election until somebody else leads.
-async fn stand(replica: Arc<Replica>, node: NodeId, dead: NodeId) {
+async fn stand(replica: Arc<Replica>, node: NodeId, dead: NodeId, low: bool) {
     let (vote, rank) = {
         let metrics = replica.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -122,7 +125,7 @@ async fn stand(replica: Arc<Replica>, node: NodeId, dead: NodeId) {
     }
     tracing::info!(shard = %replica.shard, %dead, rank, "the leader's process is gone, standing for election");
     let mut leadership = replica.leadership.subscribe();
-    let mut wait = RANK_DELAY * rank;
+    let mut wait = RANK_DELAY * rank + if low { LOW_DELAY } else { Duration::ZERO };
     for _ in 0..ATTEMPTS {
         let changed = leadership.wait_for(|now| now.term != vote.leader_id.term && now.leader.is_some());
         if tokio::time::timeout(wait, changed).await.is_ok() {

@@ -73,6 +73,20 @@ pub const ROWS_GATHER: Duration = Duration::from_secs(2);
 pub const ROWS_EXPORT_LOOKED_AT_MAX: usize = 50_000;
 /// sled's page cache, in bytes.
 pub const ROWS_CACHE_BYTES: u64 = 128 << 20;
+/// Between two looks at the room on the disk of the data folder.
+pub const DISK_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// With less than this part of the disk free, within the two bounds below, a node leads only when nobody else can.
+pub const DISK_LOW_PART: u64 = 100;
+/// See [`DISK_LOW_PART`]; a new file of a log for some shards, and a segment of the rows.
+pub const DISK_LOW_MIN_BYTES: u64 = 64 << 20;
+/// See [`DISK_LOW_PART`].
+pub const DISK_LOW_MAX_BYTES: u64 = 1 << 30;
+/// A node with little room stands for election when a shard has had no leader for so long.
+pub const DISK_LOW_STANDS_AFTER: Duration = Duration::from_secs(3);
+/// Between two attempts at opening again what ended for want of room; doubled each time, up to the longest.
+pub const MEND_PAUSE_MIN: Duration = Duration::from_millis(500);
+/// See [`MEND_PAUSE_MIN`].
+pub const MEND_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A leader whose clock is further than this from the median of its peers hands leadership over, in milliseconds.
 pub const CLOCK_SKEW_MAX_MS: u64 = 500;
 
@@ -87,4 +101,5 @@ const _: () = assert!(SNAPSHOT_CHUNK_BYTES * 2 < FRAME_MAX_BYTES);
 const _: () = assert!(FRAME_MAX_BYTES <= LINK_QUEUE_BYTES && FRAME_MAX_BYTES <= LINK_CALLS_MAX_BYTES);
 const _: () = assert!(HELLO_MAX_BYTES < FRAME_MAX_BYTES);
 const _: () = assert!(LINK_QUEUE <= LINK_CALLS_MAX);
+const _: () = assert!(DISK_LOW_MIN_BYTES < DISK_LOW_MAX_BYTES);
 const _: () = assert!(PROPOSER_RESERVED < PROPOSER_QUEUE);

@@ -15,6 +15,7 @@ pub(crate) mod machine;
 pub(crate) mod network;
 mod runtime;
 pub(crate) mod transfer;
+pub(crate) mod trouble;
 
 use std::sync::Arc;
 

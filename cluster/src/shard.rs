@@ -23,6 +23,7 @@ use crate::raft::log::LogStore;
 use crate::raft::machine::{AppliedMark, Machine, Stores};
 use crate::raft::network::Links;
 use crate::raft::transfer::Receiver;
+use crate::raft::trouble::Trouble;
 use crate::shards::Lane;
 use crate::state_machine::{ShardId, StateMachine};
 use crate::status::{Leadership, PeerProgress, Role, ShardStatus};
@@ -43,6 +44,10 @@ pub(crate) struct Parts {
     pub(crate) streams: Arc<AtomicU64>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
+    /// Outlives the replica, for those who watch it.
+    pub(crate) leadership: watch::Sender<Leadership>,
+    /// Told when a raft core ends by itself.
+    pub(crate) ended: Arc<tokio::sync::Notify>,
     /// Told whenever the shard's members change.
     pub(crate) members_changed: Arc<tokio::sync::Notify>,
 }
@@ -57,8 +62,13 @@ pub(crate) struct Replica {
     pub(crate) mark: watch::Sender<AppliedMark>,
     /// Term of the last leader whose process was found gone.
     pub(crate) stood_against: AtomicU64,
+    /// What the storage told openraft.
+    pub(crate) trouble: Trouble,
     /// The raft core ended by itself.
     ended: AtomicBool,
+    /// There is no room for what clients want to add, here or with another that could lead.
+    pub(crate) refuses_clients: AtomicBool,
+    stop: CancellationToken,
     node: NodeId,
 }
 
@@ -73,7 +83,9 @@ impl Replica {
             rows: parts.rows.clone(),
             snapshots: parts.snapshots.clone(),
             blocking: parts.blocking,
+            trouble: Trouble::default(),
         };
+        let trouble = stores.trouble.clone();
         let links = Links {
             shard,
             transport: parts.transport,
@@ -82,7 +94,7 @@ impl Replica {
             blocking: parts.blocking,
             streams: parts.streams,
         };
-        let log = LogStore::new(parts.engine)?;
+        let log = LogStore::new(parts.engine, trouble.clone())?;
         let machine = Machine::new(stores, parts.user, mark.clone());
         let raft = Raft::new(node.0, parts.settings, links.clone(), log, machine)
             .await
@@ -97,10 +109,13 @@ impl Replica {
             inbound,
             proposer: Arc::new(Proposer::new(shard)),
             clock: Arc::new(ShardClock::new(parts.wall_clock)),
-            leadership: watch::channel(Leadership::default()).0,
+            leadership: parts.leadership,
             mark,
             stood_against: AtomicU64::new(0),
+            trouble,
             ended: AtomicBool::new(false),
+            refuses_clients: AtomicBool::new(false),
+            stop: parts.stop.clone(),
             node,
         });
         let proposing = replica
@@ -110,12 +125,17 @@ impl Replica {
         parts.tasks.spawn(proposing);
         parts
             .tasks
-            .spawn(replica.clone().follow(parts.members_changed, parts.stop));
+            .spawn(replica.clone().follow(parts.members_changed, parts.ended, parts.stop));
         Ok(replica)
     }
 
     /// Keeps [`Leadership`] up to date, until `stop`.
-    async fn follow(self: Arc<Self>, members_changed: Arc<tokio::sync::Notify>, stop: CancellationToken) {
+    async fn follow(
+        self: Arc<Self>,
+        members_changed: Arc<tokio::sync::Notify>,
+        ended: Arc<tokio::sync::Notify>,
+        stop: CancellationToken,
+    ) {
         let mut server = self.raft.server_metrics();
         let mut mark = self.mark.subscribe();
         let mut members = None;
@@ -147,9 +167,10 @@ impl Replica {
                 changed = mark.changed(), if waits_for_first_entry => if changed.is_err() { break },
             }
         }
-        if !stop.is_cancelled() {
-            // Fail-stop: a storage error or a bug ended it. The node goes on without this replica, and says so.
-            tracing::error!(shard = %self.shard, "the raft core ended by itself");
+        let by_itself = !stop.is_cancelled();
+        if by_itself {
+            // Fail-stop: a storage error or a bug ended it. What comes of it is decided in `shards/mending.rs`.
+            tracing::error!(shard = %self.shard, cause = ?self.trouble.cause(), "the raft core ended by itself");
             self.ended.store(true, Ordering::Relaxed);
         }
         let last = *self.leadership.borrow();
@@ -158,6 +179,14 @@ impl Replica {
             ready: false,
             ..last
         });
+        if by_itself {
+            ended.notify_one();
+        }
+    }
+
+    /// The raft core ended by itself.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     fn lead_or_follow(&self, now: Leadership) {
@@ -202,7 +231,9 @@ impl Replica {
     /// The same for who waits elsewhere.
     pub(crate) fn offer(&self, group: u64, lane: Lane, command: bytes::Bytes, deadline: Instant, answer: Answer) {
         let leader = self.leader();
-        if leader == Some(self.node) {
+        if leader == Some(self.node) && lane == Lane::Client && self.refuses_clients.load(Ordering::Relaxed) {
+            answer.send(ProposeAnswer::DiskFull);
+        } else if leader == Some(self.node) {
             self.proposer.offer(group, lane, command, deadline, answer);
         } else {
             answer.send(ProposeAnswer::NotLeader(leader));
@@ -310,7 +341,7 @@ impl Replica {
             term: metrics.current_term,
             leader: leadership.leader,
             role: match (&metrics.running_state, metrics.state) {
-                _ if self.ended.load(Ordering::Relaxed) => Role::Stopped,
+                _ if self.has_ended() => Role::Stopped,
                 (Err(_), _) | (_, ServerState::Shutdown) => Role::Stopped,
                 (_, ServerState::Leader) => Role::Leader,
                 (_, ServerState::Candidate) => Role::Candidate,
@@ -331,8 +362,9 @@ impl Replica {
         }
     }
 
-    /// Stops the raft core. The caller has cancelled the tasks.
+    /// Stops the tasks and the raft core.
     pub(crate) async fn stop(&self) {
+        self.stop.cancel();
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(shard = %self.shard, %error, "raft core did not stop well");
         }

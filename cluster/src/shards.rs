@@ -3,11 +3,13 @@
 mod forward;
 mod founding;
 mod gauges;
+mod mending;
+mod room;
 mod router;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,7 +32,7 @@ use crate::raft::frames::{ChangeAnswer, ChangeFrame, ProposeAnswer, ProposeFrame
 use crate::raft::settings;
 use crate::shard::{Parts, Replica};
 use crate::state_machine::{ShardId, StateMachineFactory};
-use crate::status::{ClusterId, ClusterStatus, Leadership};
+use crate::status::{ClusterId, ClusterStatus, Leadership, ShardStatus};
 use crate::storage::RowStore;
 use crate::transport::{CallError, NodeId, PeerAddress, Purpose, Transport};
 
@@ -87,8 +89,20 @@ pub(crate) struct Inner {
     open_snapshots: OpenSnapshots,
     rows: Arc<dyn RowStore>,
     wall_clock: WallClock,
+    /// How far the wall clock is known to be ahead of the cluster's; 0 within the limit.
+    clock_off_ms: Arc<AtomicI64>,
     blocking: Blocking,
     replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
+    /// Leaders as they are known here; they outlive a replica that is opened again.
+    leaderships: Mutex<BTreeMap<ShardId, watch::Sender<Leadership>>>,
+    /// Told when a raft core ends by itself.
+    ended: Arc<Notify>,
+    /// Replicas that wait for room on the disk, as they stood last.
+    closed: Mutex<BTreeMap<ShardId, ShardStatus>>,
+    /// Why this node must stop.
+    broken: watch::Sender<Option<String>>,
+    /// The disk is nearly full.
+    pub(crate) disk_low: AtomicBool,
     /// One replica is opened at a time.
     opening: tokio::sync::Mutex<()>,
     /// Nodes that are being added and are in no membership yet.
@@ -113,24 +127,46 @@ impl Inner {
         if self.stop.is_cancelled() || self.replicas.read().contains_key(&shard) {
             return Ok(());
         }
+        let (open_log, open_snapshots) = (self.open_log.clone(), self.open_snapshots.clone());
+        let opened = self
+            .blocking
+            .run(move || Ok::<_, std::io::Error>((open_log(shard)?, open_snapshots(shard)?)))
+            .await?;
+        let (engine, snapshots) = opened?;
+        let leadership = self.leaderships.lock().entry(shard).or_default().clone();
         let replica = Replica::open(Parts {
             shard,
             settings: self.settings.clone(),
-            engine: (self.open_log)(shard)?,
-            snapshots: (self.open_snapshots)(shard)?,
+            engine,
+            snapshots,
             rows: self.rows.clone(),
             transport: self.transport.clone(),
             user: (self.factory)(shard),
-            wall_clock: self.wall_clock.clone(),
+            wall_clock: self.corrected_clock(),
             blocking: self.blocking,
             streams: self.streams.clone(),
             tasks: self.tasks.clone(),
             stop: self.stop.child_token(),
             members_changed: self.members_changed.clone(),
+            leadership,
+            ended: self.ended.clone(),
         })
         .await?;
         self.replicas.write().insert(shard, replica);
         Ok(())
+    }
+
+    /// The wall clock, less what it is known to be off.
+    fn corrected_clock(&self) -> WallClock {
+        let (wall, off) = (self.wall_clock.clone(), self.clock_off_ms.clone());
+        Arc::new(move || wall().saturating_add_signed(-off.load(Ordering::Relaxed)))
+    }
+
+    /// Of the replicas here, those that wait for room included.
+    fn statuses(&self) -> Vec<ShardStatus> {
+        let mut statuses: BTreeMap<ShardId, ShardStatus> = self.closed.lock().clone();
+        statuses.extend(self.replicas().iter().map(|replica| (replica.shard, replica.status())));
+        statuses.into_values().collect()
     }
 
     /// A membership step, if this node leads the shard.
@@ -154,14 +190,19 @@ impl Shards {
         factory: StateMachineFactory,
         service: Arc<dyn Service>,
     ) -> Result<Self, StartError> {
-        let environment = Environment::open(&config)?;
+        let (environment, data) = (Environment::open(&config)?, config.data_dir.clone());
         // A leader that resumes its term after a restart loses acknowledged commands (see the simulation).
         assert_eq!(
             environment.leader_restore,
             Some(false),
             "enable_leader_restore must be off"
         );
-        Self::start_in(config, factory, service, environment).await
+        let shards = Self::start_in(config, factory, service, environment).await?;
+        let inner = &shards.inner;
+        inner
+            .tasks
+            .spawn(room::watch(inner.clone(), data, inner.stop.child_token()));
+        Ok(shards)
     }
 
     /// Like [`Self::start`], on the disk, links and clocks of `environment`.
@@ -195,8 +236,14 @@ impl Shards {
             open_snapshots: environment.open_snapshots,
             rows: environment.rows,
             wall_clock: environment.wall_clock,
+            clock_off_ms: Arc::default(),
             blocking: environment.blocking,
             replicas: RwLock::default(),
+            leaderships: Mutex::default(),
+            ended: Arc::default(),
+            closed: Mutex::default(),
+            broken: watch::channel(None).0,
+            disk_low: AtomicBool::new(false),
             opening: tokio::sync::Mutex::default(),
             joining: Mutex::default(),
             members_changed: Arc::default(),
@@ -225,6 +272,9 @@ impl Shards {
         inner
             .tasks
             .spawn(gauges::watch_skew(inner.clone(), inner.stop.child_token()));
+        inner
+            .tasks
+            .spawn(mending::mend(inner.clone(), inner.stop.child_token()));
         Ok(shards)
     }
 
@@ -292,6 +342,7 @@ impl Shards {
                 }
                 ProposeAnswer::Unknown => return Err(ProposeError::OutcomeUnknown),
                 ProposeAnswer::TooLarge => return Err(ProposeError::TooLarge),
+                ProposeAnswer::DiskFull => return Err(ProposeError::DiskFull),
                 // Certainly not proposed: try again where the leader is, or when there is one.
                 ProposeAnswer::NotLeader(leader) => hint = leader,
             }
@@ -327,16 +378,24 @@ impl Shards {
         Err(ReadError::NoLeader(shard))
     }
 
-    /// Changes with every leader or term; `None` when this node has no replica of the shard.
+    /// Changes with every leader or term; `None` when this node has no replica of the shard. Goes on while a replica is
+    /// closed for want of room: who leads is then learned from the others.
     pub fn leadership(&self, shard: ShardId) -> Option<watch::Receiver<Leadership>> {
-        self.inner.replica(shard).map(|replica| replica.leadership.subscribe())
+        let leaderships = self.inner.leaderships.lock();
+        leaderships.get(&shard).map(watch::Sender::subscribe)
     }
 
     /// The stamp that the shard would give now, Unix milliseconds; meaningful on its leader.
     pub fn now_ms(&self, shard: ShardId) -> u64 {
         self.inner
             .replica(shard)
-            .map_or_else(|| (self.inner.wall_clock)(), |replica| replica.clock.now_ms())
+            .map_or_else(|| self.inner.corrected_clock()(), |replica| replica.clock.now_ms())
+    }
+
+    /// How far this node's wall clock is known to be ahead of the cluster's, milliseconds; 0 within the limit, and as long as
+    /// too few nodes are there to say who is wrong.
+    pub fn clock_off_ms(&self) -> i64 {
+        self.inner.clock_off_ms.load(Ordering::Relaxed)
     }
 
     /// Calls the [`Service`] of a node (kinds from 1000). A call to this node does not leave it.
@@ -374,7 +433,28 @@ impl Shards {
             node: self.node(),
             cluster: known.as_ref().map(|known| known.cluster),
             nodes: known.map(|known| known.nodes).unwrap_or_default(),
-            shards: self.inner.replicas().iter().map(|replica| replica.status()).collect(),
+            shards: self.inner.statuses(),
+        }
+    }
+
+    /// Replicas that were closed for want of room and wait for it.
+    pub fn closed_shards(&self) -> Vec<ShardId> {
+        self.inner.closed.lock().keys().copied().collect()
+    }
+
+    /// The disk of the data folder is nearly full: this node leads only when nobody else can.
+    pub fn disk_low(&self) -> bool {
+        self.inner.disk_low.load(Ordering::Relaxed)
+    }
+
+    /// Waits until storage has failed in a way that room does not mend, and says how. The node must stop then: it does not
+    /// know what is on its disk before everything is read again.
+    pub async fn broken(&self) -> String {
+        let mut broken = self.inner.broken.subscribe();
+        match broken.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            // Not while `self` is there.
+            Err(_) => std::future::pending().await,
         }
     }
 
@@ -446,6 +526,8 @@ impl Shards {
             }
         }
         drop(replicas);
+        // Who watches them ends.
+        inner.leaderships.lock().clear();
         inner.tasks.close();
         if tokio::time::timeout(Duration::from_secs(5), inner.tasks.wait())
             .await

@@ -6,7 +6,9 @@
 //! | snapshots | checksummed files, one folder per shard | published: written, fsynced, renamed, folder fsynced |
 //! | rows | [`RowStore`], one per node | [`RowStore::barrier`] returned |
 //!
-//! An fsync that failed is never tried again: the engine answers every later call with the first error (fail-stop).
+//! An fsync that failed is never tried again: the engine answers every later call with the first error (fail-stop). What
+//! failed is opened anew, as after a crash, or not at all. A page whose writing failed may stay in the page cache, clean, as
+//! if it were on the disk: so whatever is opened is first forgotten there and read from the disk.
 
 mod durable_file;
 pub mod log;
@@ -23,6 +25,11 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use crate::state_machine::{Row, ShardId};
+
+/// Whether an operation failed only because there was no room for it.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
 
 /// Why something on disk could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -153,4 +160,12 @@ pub trait RowStore: Send + Sync + 'static {
     fn clear(&self, shard: ShardId) -> io::Result<()>;
     /// Bytes on disk, for the metrics.
     fn bytes(&self) -> u64;
+    /// The first failure, once there was one: the store takes nothing more until it is opened again.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Opens a store that failed again, as after a crash: what was not durable may be gone. No replica may be using it.
+    fn reopen(&self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -1,5 +1,7 @@
 //! Three real nodes in one process: links over loopback TCP, logs and rows on disk.
 
+#[path = "three_nodes/full_disk.rs"]
+mod full_disk;
 #[path = "three_nodes/harness.rs"]
 mod harness;
 
@@ -12,6 +14,7 @@ use cluster::error::MembershipError;
 use cluster::state_machine::ShardId;
 use cluster::transport::NodeId;
 
+use full_disk::Disk;
 use harness::{Cluster, propose, propose_surely};
 
 const SHARD: ShardId = ShardId(1);
@@ -220,5 +223,100 @@ async fn throughput() {
         }
         let per_second = total as f64 / started.elapsed().as_secs_f64();
         eprintln!("{in_flight} in flight, 200 bytes, all three nodes in one process: {per_second:.0} writes/s");
+    }
+}
+
+/// Node 3 on a disk that can be made to fail; it leads.
+async fn with_a_disk(kind: std::io::ErrorKind) -> (Cluster, Disk) {
+    let mut cluster = Cluster::start(1, 1_000).await;
+    let disk = Disk::failing_with(kind);
+    cluster.close(3).await;
+    cluster.open_on(3, &disk).await;
+    cluster
+        .wait("node 3 to follow", || cluster.status(3, SHARD).leader)
+        .await;
+    cluster.leader(SHARD).await;
+    cluster.shards(1).transfer_leader(SHARD, NodeId(3)).await.unwrap();
+    assert_eq!(cluster.leader(SHARD).await, 3);
+    (cluster, disk)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_closes_replicas_and_room_opens_them_again() {
+    let (mut cluster, disk) = with_a_disk(std::io::ErrorKind::StorageFull).await;
+    let mut acked = Vec::new();
+    for round in 0..20 {
+        let command = format!("before{round}");
+        propose_surely(&cluster.shards(3), SHARD, &command).await;
+        acked.push(command);
+    }
+    let mut leadership = cluster.shards(3).leadership(SHARD).unwrap();
+    disk.set_failing(true);
+    for round in 0..20 {
+        let command = format!("during{round}");
+        // By way of the node without room too: it knows the others.
+        propose_surely(&cluster.shards(round % 3 + 1), SHARD, &command).await;
+        acked.push(command);
+    }
+    cluster
+        .wait("the replica to be closed", || {
+            (cluster.shards(3).closed_shards().contains(&SHARD)).then_some(())
+        })
+        .await;
+    assert_eq!(cluster.status(3, SHARD).role, cluster::status::Role::Stopped);
+    assert!(
+        cluster
+            .shards(3)
+            .read_barrier(SHARD, Duration::from_secs(1))
+            .await
+            .is_err()
+    );
+    cluster.assert_equal(SHARD, &[1, 2], &acked).await;
+
+    disk.set_failing(false);
+    cluster
+        .wait("everything to be open", || {
+            cluster.shards(3).closed_shards().is_empty().then_some(())
+        })
+        .await;
+    cluster.assert_equal(SHARD, &[1, 2, 3], &acked).await;
+    cluster
+        .shards(3)
+        .read_barrier(SHARD, Duration::from_secs(5))
+        .await
+        .unwrap();
+    // Who watched before sees who leads now.
+    let led = leadership.wait_for(|now| now.leader.is_some());
+    tokio::time::timeout(Duration::from_secs(5), led)
+        .await
+        .unwrap()
+        .unwrap();
+    for node in 1..=3 {
+        cluster.close(node).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failing_disk_stops_the_node_and_is_not_tried_again() {
+    let (mut cluster, disk) = with_a_disk(std::io::ErrorKind::Other).await;
+    propose_surely(&cluster.shards(1), SHARD, "before").await;
+    disk.set_failing(true);
+    propose_surely(&cluster.shards(1), SHARD, "during").await;
+    let broken = cluster.shards(3);
+    let why = tokio::time::timeout(Duration::from_secs(10), broken.broken())
+        .await
+        .unwrap();
+    assert!(why.starts_with("shard "), "{why}");
+    // Were the disk well again: what is on it is known only when it is read by a new start.
+    disk.set_failing(false);
+    propose_surely(&cluster.shards(1), SHARD, "after").await;
+    assert_eq!(cluster.status(3, SHARD).role, cluster::status::Role::Stopped);
+    drop(broken);
+    cluster.close(3).await;
+    cluster.open(3).await;
+    let acked = ["before", "during", "after"].map(str::to_owned);
+    cluster.assert_equal(SHARD, &[1, 2, 3], &acked).await;
+    for node in 1..=3 {
+        cluster.close(node).await;
     }
 }

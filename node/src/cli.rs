@@ -1,5 +1,5 @@
 //! The command line. Errors are for people: what went wrong and what to do, no backtrace. Exit codes: 0 done, 1 refused
-//! or failed, 2 wrong usage or a file with mistakes, 3 nobody answers.
+//! or failed, 2 wrong usage or a file with mistakes, 3 nobody answers, 4 the storage of a node has failed.
 
 mod admin;
 mod cluster;
@@ -20,7 +20,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{ConfigErrors, NodeConfig, reference};
 use crate::demo::DemoOptions;
-use crate::server::Until;
+use crate::server::{StorageFailed, Until};
 use crate::tenant_file::TenantFileErrors;
 use crate::toml_input::duration_ms;
 
@@ -113,6 +113,9 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(ms))
 }
 
+/// How long work on other threads may take after everything else has ended.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Why a command did not do what it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -136,6 +139,9 @@ pub enum CliError {
     /// The node refused.
     #[error("{0}")]
     Refused(admin::Refusal),
+    /// The disk of a node has failed under it.
+    #[error("{0}")]
+    Storage(#[from] StorageFailed),
     /// Anything else.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
@@ -147,6 +153,7 @@ impl CliError {
             Self::Refused(_) | Self::Failed(_) => 1,
             Self::Config(_) | Self::TenantFile(_) | Self::Usage(_) => 2,
             Self::Unreachable { .. } => 3,
+            Self::Storage(_) => 4,
         }
     }
 }
@@ -200,10 +207,19 @@ fn demo(args: DemoArgs) -> Result<(), CliError> {
 fn serve(args: ServeArgs) -> Result<(), CliError> {
     let config = NodeConfig::load(&args.config)?;
     crate::logging::install(&config.log).map_err(anyhow::Error::from)?;
+    // Gone, and every fail point with it, when the node has stopped.
+    let _failpoints = fail::has_failpoints().then(|| {
+        tracing::warn!("this build has fail points: faults can be put into it. It is for tests alone");
+        fail::FailScenario::setup()
+    });
     let until = Until {
         stdin_closes: args.until_stdin_closes,
     };
-    Ok(block_on(crate::server::run(config, until))??)
+    let ended = block_on(crate::server::run(config, until))?;
+    ended.map_err(|error| match error.downcast() {
+        Ok(failed) => CliError::Storage(failed),
+        Err(error) => CliError::Failed(error),
+    })
 }
 
 fn config(command: ConfigCommand) -> Result<(), CliError> {
@@ -237,7 +253,11 @@ fn say_json(what: &impl serde::Serialize) -> Result<(), CliError> {
 
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    Ok(runtime.map_err(anyhow::Error::from)?.block_on(future))
+    let runtime = runtime.map_err(anyhow::Error::from)?;
+    let result = runtime.block_on(future);
+    // What still waits for a disk that failed is not waited for.
+    runtime.shutdown_timeout(END_PATIENCE);
+    Ok(result)
 }
 
 fn read_file(path: &std::path::Path) -> Result<String, CliError> {

@@ -129,6 +129,7 @@ impl Engine {
                     return Err(EngineError::Overloaded { retry_after_ms });
                 }
                 Err(ProposeError::TooLarge) => return Err(too_large("the command, in bytes,", &bytes)),
+                Err(ProposeError::DiskFull) => return Err(EngineError::DiskFull),
                 Err(ProposeError::Stopped) => return Err(EngineError::Stopping),
             };
             if until.saturating_duration_since(Instant::now()) <= RETRY_PAUSE {
@@ -144,7 +145,10 @@ impl Engine {
         let until = Instant::now() + QUERY_DEADLINE;
         let for_leader = matches!(query, Query::Why { .. } | Query::Waiting { .. });
         loop {
-            let result = if for_leader || self.inner.replicas.state(shard).is_none() {
+            // A replica that is closed for want of room answers nothing, but who leads is known.
+            let is_here =
+                self.inner.replicas.state(shard).is_some() && !self.inner.shards.closed_shards().contains(&shard);
+            let result = if for_leader || !is_here {
                 self.ask_leader(tenant, shard, &query).await
             } else {
                 self.answer_here(tenant, shard, query.clone()).await

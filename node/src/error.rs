@@ -29,6 +29,9 @@ pub enum EngineError {
     /// A fault of ours.
     #[error("internal error: {0}")]
     Internal(String),
+    /// The disks of all nodes that could lead are nearly full; nothing was done. Reads go on.
+    #[error("there is no room on the disks of the cluster: try again later")]
+    DiskFull,
 }
 
 impl EngineError {
@@ -42,6 +45,7 @@ impl EngineError {
             Self::OutcomeUnknown => "outcome_unknown",
             Self::Stopping => "stopping",
             Self::Internal(_) => "internal",
+            Self::DiskFull => "disk_full",
         }
     }
 
@@ -64,6 +68,7 @@ impl EngineError {
             Self::Overloaded { .. } => 429,
             Self::OutcomeUnknown => 504,
             Self::Internal(_) => 500,
+            Self::DiskFull => 507,
         }
     }
 }

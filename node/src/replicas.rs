@@ -92,14 +92,12 @@ impl Replicas {
                 directory: self.inner.directory.clone(),
                 figures: figures.clone(),
             };
-            match supervisor.start().await {
-                Ok(mailbox) => {
-                    if let Some(replica) = self.inner.parts.write().get_mut(&shard) {
-                        replica.supervisor = Some(mailbox);
-                    }
+            let replicas = self.clone();
+            tokio::spawn(supervisor.run(move |mailbox| {
+                if let Some(replica) = replicas.inner.parts.write().get_mut(&shard) {
+                    replica.supervisor = Some(mailbox);
                 }
-                Err(error) => tracing::error!(%shard, %error, "the supervisor of a shard did not start"),
-            }
+            }));
         }
     }
 

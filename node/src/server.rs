@@ -1,7 +1,8 @@
 //! One node, from its configuration to its end.
 //!
 //! Start: storage and links, then the engine, then the listeners. Stop: drain (readiness fails, leadership is handed over,
-//! sockets are sent elsewhere), then the listeners, then the links with a goodbye, then storage.
+//! sockets are sent elsewhere), then the listeners, then the links with a goodbye, then storage. When storage fails in a way
+//! that room does not mend, the node stops at once, without all that: a start reads again what is on its disk.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -38,6 +39,13 @@ const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
 /// How long an address that is taken is tried again: the process before this one may still be ending.
 const BIND_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Storage has failed: what is on the disk is known only when it is read again.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "storage has failed ({0}): the node has stopped. Start it again when the disk is sound; it says if it must be replaced"
+)]
+pub struct StorageFailed(String);
+
 /// When a node stops by itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Until {
@@ -66,7 +74,11 @@ pub async fn run(config: NodeConfig, until: Until) -> Result<()> {
         node = %config.node.id, api = %config.node.api_listen, admin = %config.node.admin_listen,
         cluster = %config.node.cluster_listen, "the node is up"
     );
-    wait_for_the_end(until).await;
+    tokio::select! {
+        () = wait_for_the_end(until) => {}
+        // The log has told it as well.
+        why = engine.shards().broken() => return Err(StorageFailed(why).into()),
+    }
 
     tracing::info!("stopping: draining first");
     let drain_limit = Duration::from_secs(config.node.drain_s);
@@ -243,6 +255,7 @@ async fn announce(engine: Engine, url: String) {
 async fn report_gauges(engine: Engine) {
     loop {
         engine.shards().report_metrics();
+        crate::wall_clock::is_off_by(engine.shards().clock_off_ms());
         tokio::time::sleep(GAUGES_EVERY).await;
     }
 }

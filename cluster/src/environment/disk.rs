@@ -24,7 +24,7 @@ use crate::error::StartError;
 use crate::state_machine::{ShardId, SnapshotWriter};
 use crate::status::ClusterId;
 use crate::storage::log::WalLog;
-use crate::storage::rows::{RowsOpened, SledRows};
+use crate::storage::rows::{ReopenedRows, RowsOpened, SledRows};
 use crate::storage::snapshot::{SnapshotMeta, SnapshotStore};
 use crate::storage::{LogEngine, LogPosition, RowStore};
 use crate::transport::Transport;
@@ -43,12 +43,12 @@ impl Environment {
         let (node, listen, tls) = (config.node, config.listen, config.tls.clone());
         Ok(Self {
             open_log: Arc::new(move |shard| {
-                let log = WalLog::open(&shard_folder(&log_data, shard).join("log")).map_err(io::Error::other)?;
+                let log = WalLog::open(&shard_folder(&log_data, shard).join("log"))?;
                 Ok(Arc::new(log) as Arc<dyn LogEngine>)
             }),
             open_snapshots: Arc::new(move |shard| {
                 let folder = shard_folder(&snapshot_data, shard).join("snapshots");
-                let store = SnapshotStore::open(&folder, shard).map_err(io::Error::other)?;
+                let store = SnapshotStore::open(&folder, shard)?;
                 Ok(Arc::new(FolderSnapshots { store, folder }) as Arc<dyn SnapshotFiles>)
             }),
             rows,
@@ -79,7 +79,7 @@ fn shard_folder(data: &Path, shard: ShardId) -> PathBuf {
 /// Opens the rows. Damaged ones are set aside with the snapshots that stand on them; then the node can only go on when
 /// its logs still hold everything, and rows and states are made again from those.
 fn open_rows(data: &Path) -> Result<Arc<dyn RowStore>, StartError> {
-    let (rows, lost) = match SledRows::open(&data.join("rows")).map_err(io::Error::other)? {
+    let (rows, lost) = match SledRows::open(&data.join("rows")).map_err(io::Error::from)? {
         RowsOpened::Ready(rows) => (rows, None),
         RowsOpened::Refill {
             rows,
@@ -104,13 +104,13 @@ fn open_rows(data: &Path) -> Result<Arc<dyn RowStore>, StartError> {
         else {
             continue;
         };
-        let snapshots = SnapshotStore::open(&folder.path().join("snapshots"), shard).map_err(io::Error::other)?;
+        let snapshots = SnapshotStore::open(&folder.path().join("snapshots"), shard).map_err(io::Error::from)?;
         let newest = snapshots.latest().map_or(0, |newest| newest.meta.position.index);
         if lost.is_none() && rows.durable_index(shard)? >= newest {
             continue;
         }
         snapshots.set_all_aside()?;
-        let log = WalLog::open(&folder.path().join("log")).map_err(io::Error::other)?;
+        let log = WalLog::open(&folder.path().join("log")).map_err(io::Error::from)?;
         if log.state()?.purged.is_some() {
             let reason = lost.clone().unwrap_or_else(|| "rows are missing".into());
             return Err(StartError::Storage(io::Error::new(
@@ -122,7 +122,7 @@ fn open_rows(data: &Path) -> Result<Arc<dyn RowStore>, StartError> {
             )));
         }
     }
-    Ok(Arc::new(rows))
+    Ok(Arc::new(ReopenedRows::new(data.join("rows"), rows)))
 }
 
 struct FolderSnapshots {

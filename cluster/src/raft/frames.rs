@@ -38,6 +38,8 @@ pub(crate) mod kind {
     pub(crate) const CHANGE: u16 = 103;
     /// What time is it there?
     pub(crate) const TIME: u16 = 104;
+    /// Is there room on the disk there?
+    pub(crate) const ROOM: u16 = 105;
     /// The user's kinds begin here.
     pub(crate) const USER: u16 = 1000;
 }
@@ -85,6 +87,8 @@ pub(crate) enum ProposeAnswer {
     Unknown,
     /// Not proposed: too large.
     TooLarge,
+    /// Not proposed: the leader's disk is nearly full, and nobody else can lead.
+    DiskFull,
 }
 
 /// The leader's answer to a ReadIndex.

@@ -11,6 +11,7 @@ use openraft::{LogState, OptionalSend};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::trouble::Trouble;
 use super::{CommittedLeaderId, Entry, LogId, Payload, TypeConfig, Vote};
 use crate::codec;
 use crate::limits::{FRAME_MAX_BYTES, READ_MAX_BYTES};
@@ -26,10 +27,11 @@ pub(crate) struct LogStore {
     engine: Arc<dyn LogEngine>,
     /// The vote as it is on disk; openraft asks for it before every read for replication.
     vote: Arc<Mutex<Option<Vote>>>,
+    trouble: Trouble,
 }
 
 impl LogStore {
-    pub(crate) fn new(engine: Arc<dyn LogEngine>) -> io::Result<Self> {
+    pub(crate) fn new(engine: Arc<dyn LogEngine>, trouble: Trouble) -> io::Result<Self> {
         let vote = match engine.state()?.vote {
             Some(bytes) => Some(decode_vote(&bytes)?),
             None => None,
@@ -37,6 +39,7 @@ impl LogStore {
         Ok(Self {
             engine,
             vote: Arc::new(Mutex::new(vote)),
+            trouble,
         })
     }
 
@@ -44,7 +47,9 @@ impl LogStore {
         if from >= until {
             return Ok(Vec::new());
         }
-        self.engine.read(from, until)?.into_iter().map(decode_entry).collect()
+        let found = self.engine.read(from, until);
+        let entries = found.and_then(|found| found.into_iter().map(decode_entry).collect());
+        self.trouble.note(entries)
     }
 }
 
@@ -82,6 +87,10 @@ fn decode_entry((position, bytes): (LogPosition, Bytes)) -> io::Result<Entry> {
     }
 }
 
+fn stopped() -> io::Error {
+    io::Error::other("the log engine stopped")
+}
+
 fn unreadable(what: String) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
@@ -91,9 +100,9 @@ fn unreadable(what: String) -> io::Error {
 
 /// Reports errors of an operation whose success openraft need not wait for: the engine is fail-stop, so whatever
 /// comes after it fails as well.
-fn unawaited(what: &'static str) -> OnFlushed {
+fn unawaited(what: &'static str, trouble: Trouble) -> OnFlushed {
     Box::new(move |result| {
-        if let Err(error) = result {
+        if let Err(error) = trouble.note(result) {
             tracing::error!(%error, what, "log engine failed");
         }
     })
@@ -128,9 +137,9 @@ impl RaftLogReader<TypeConfig> for LogStore {
         let mut from = start;
         while from < end && bytes < READ_MAX_BYTES {
             let until = end.min(from + READ_STEP);
-            for found in self.engine.read(from, until)? {
+            for found in self.trouble.note(self.engine.read(from, until))? {
                 bytes += found.1.len();
-                entries.push(decode_entry(found)?);
+                entries.push(self.trouble.note(decode_entry(found))?);
                 if bytes >= READ_MAX_BYTES {
                     break;
                 }
@@ -145,7 +154,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
-        let state = self.engine.state()?;
+        let state = self.trouble.note(self.engine.state())?;
         Ok(LogState {
             last_purged_log_id: state.purged.map(log_id),
             last_log_id: state.last.map(log_id),
@@ -159,25 +168,25 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let (done, flushed) = oneshot::channel();
         let bytes = codec::encode(&(SCHEMA, vote));
-        self.engine.save_vote(
+        let saved = self.engine.save_vote(
             bytes,
             Box::new(move |result| {
                 let _ = done.send(result);
             }),
-        )?;
-        flushed
-            .await
-            .map_err(|_| io::Error::other("the log engine stopped"))??;
+        );
+        self.trouble.note(saved)?;
+        let flushed = flushed.await.unwrap_or_else(|_| Err(stopped()));
+        self.trouble.note(flushed)?;
         *self.vote.lock() = Some(*vote);
         Ok(())
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        self.engine.save_committed(committed.map(position))
+        self.trouble.note(self.engine.save_committed(committed.map(position)))
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
-        let state = self.engine.state()?;
+        let state = self.trouble.note(self.engine.state())?;
         // Committed may run ahead of what was flushed here; beyond the last local entry there is nothing to apply.
         Ok(state.committed.min(state.last).map(log_id))
     }
@@ -191,16 +200,19 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             .into_iter()
             .map(|entry| (position(entry.log_id), codec::encode(&(SCHEMA, &entry.payload))))
             .collect();
-        self.engine
-            .append(entries, Box::new(move |result| callback.io_completed(result)))
+        let trouble = self.trouble.clone();
+        let flushed: OnFlushed = Box::new(move |result| callback.io_completed(trouble.note(result)));
+        self.trouble.note(self.engine.append(entries, flushed))
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
-        self.engine
-            .truncate_after(last_log_id.map(position), unawaited("truncate"))
+        let flushed = unawaited("truncate", self.trouble.clone());
+        self.trouble
+            .note(self.engine.truncate_after(last_log_id.map(position), flushed))
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
-        self.engine.purge(position(log_id), unawaited("purge"))
+        let flushed = unawaited("purge", self.trouble.clone());
+        self.trouble.note(self.engine.purge(position(log_id), flushed))
     }
 }

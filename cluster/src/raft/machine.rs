@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::entry::{CommandBatch, Replies};
+use super::trouble::Trouble;
 use super::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::codec;
 use crate::environment::{Blocking, SnapshotFiles, Spool};
@@ -61,6 +62,7 @@ pub(crate) struct Stores {
     pub(crate) rows: Arc<dyn RowStore>,
     pub(crate) snapshots: Arc<dyn SnapshotFiles>,
     pub(crate) blocking: Blocking,
+    pub(crate) trouble: Trouble,
 }
 
 pub(crate) struct Machine {
@@ -223,6 +225,13 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let built = self.build().await;
+        self.stores.trouble.note(built)
+    }
+}
+
+impl Builder {
+    async fn build(&mut self) -> io::Result<Snapshot> {
         let state = self
             .state
             .get_mut()
@@ -265,7 +274,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
-            let replies = self.apply_entry(entry)?;
+            let applied = self.apply_entry(entry);
+            let replies = self.stores.trouble.note(applied)?;
             if let Some(responder) = responder {
                 responder.send(replies);
             }
@@ -287,6 +297,18 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> Result<(), io::Error> {
+        let installed = self.install(meta, snapshot).await;
+        self.stores.trouble.note(installed)
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        let found = self.current_snapshot();
+        self.stores.trouble.note(found)
+    }
+}
+
+impl Machine {
+    async fn install(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
         let index = index_of(meta);
         match snapshot {
             SnapshotFile::Stored { position } => {
@@ -319,7 +341,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         }
     }
 
-    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+    fn current_snapshot(&self) -> io::Result<Option<Snapshot>> {
         let Some(position) = self.stores.snapshots.newest()? else {
             return Ok(None);
         };

@@ -1,6 +1,7 @@
 //! Gauges of the shards, and the watch over this node's clock.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use metrics::gauge;
@@ -17,6 +18,8 @@ use crate::transport::Purpose;
 
 /// Between two looks at the peers' clocks.
 const SKEW_INTERVAL: Duration = Duration::from_secs(2);
+/// The same as long as too few of them answer.
+const SKEW_UNKNOWN_INTERVAL: Duration = Duration::from_millis(500);
 /// A node leads no more when it was off so many times in a row.
 const SKEW_STRIKES: u32 = 3;
 
@@ -43,24 +46,47 @@ pub(super) fn report(inner: &Inner) {
     }
 }
 
-/// Hands leadership over when this node's clock is off from the median of the cluster's, until `stop`.
+/// Compares this node's clock with the cluster's, until `stop`. One that is off from the median is corrected by as much for
+/// all that this node does, and when it stays off, leadership is handed over.
 pub(super) async fn watch_skew(inner: Arc<Inner>, stop: CancellationToken) {
     let mut strikes = 0;
     loop {
+        // The wall clocks are compared, not the stamps: a log that was stamped ahead must not depose every new leader.
+        let skew = skew_ms((inner.wall_clock)(), &peer_clocks(&inner).await);
+        gauge!("kaiwa_raft_clock_skew_seconds").set(skew.unwrap_or(0) as f64 / 1000.0);
+        let off = skew.filter(|skew| skew.unsigned_abs() > CLOCK_SKEW_MAX_MS);
+        // Known no longer, it stays as it was: a clock does not mend because peers are away.
+        if let Some(skew) = skew {
+            inner.clock_off_ms.store(off.unwrap_or(0), Ordering::Relaxed);
+            strikes = if off.is_some() { strikes + 1 } else { 0 };
+            if strikes >= SKEW_STRIKES {
+                leave_leaderships(&inner, skew).await;
+            }
+        }
+        inner.keep_clocks(skew.is_some());
+        let pause = if skew.is_some() {
+            SKEW_INTERVAL
+        } else {
+            SKEW_UNKNOWN_INTERVAL
+        };
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(SKEW_INTERVAL) => {}
+            () = tokio::time::sleep(pause) => {}
         }
-        // The wall clocks are compared, not the stamps: a log that was stamped ahead must not depose every new leader.
-        let skew = skew_ms((inner.wall_clock)(), &peer_clocks(&inner).await);
-        gauge!("kaiwa_raft_clock_skew_seconds").set(skew as f64 / 1000.0);
-        strikes = match skew.unsigned_abs() > CLOCK_SKEW_MAX_MS {
-            true => strikes + 1,
-            false => 0,
-        };
-        if strikes >= SKEW_STRIKES {
-            leave_leaderships(&inner, skew).await;
+    }
+}
+
+impl Inner {
+    /// Who follows takes over the time that the cluster agrees on, if it is known; everybody else goes towards it.
+    fn keep_clocks(&self, is_agreed: bool) {
+        for replica in self.replicas() {
+            if is_agreed && replica.leader() != Some(self.node) {
+                replica.clock.adopt_wall();
+            } else {
+                // Kept up to date: the rate is bounded over the time since the last look.
+                replica.clock.now_ms();
+            }
         }
     }
 }
@@ -71,8 +97,11 @@ async fn leave_leaderships(inner: &Inner, skew: i64) {
             continue;
         }
         tracing::error!(shard = %replica.shard, skew_ms = skew, "this node's clock is off: leadership is handed over");
-        if let Some(&to) = replica.successors().first() {
-            replica.hand_over(to, Instant::now() + HAND_OVER_DEADLINE).await;
+        let deadline = Instant::now() + HAND_OVER_DEADLINE;
+        for to in replica.successors() {
+            if replica.hand_over(to, deadline).await || Instant::now() >= deadline {
+                break;
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Where frames go that arrive from other nodes.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -115,6 +116,10 @@ async fn answer(inner: &Arc<Inner>, kind: u16, body: &[u8]) -> Option<Bytes> {
         kind::TIME => {
             let (shard, ()) = unpack::<()>(body)?;
             packed(shard, (inner.wall_clock)())
+        }
+        kind::ROOM => {
+            let (shard, ()) = unpack::<()>(body)?;
+            packed(shard, !inner.disk_low.load(Ordering::Relaxed))
         }
         _ => {
             tracing::warn!(kind, "unknown call");

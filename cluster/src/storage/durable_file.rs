@@ -1,4 +1,5 @@
-//! The two steps that make a name durable, and an error that can be given out again and again.
+//! The two steps that make a name durable, reading from the disk for certain, and an error that can be given out again and
+//! again.
 
 use std::fs::{self, File};
 use std::io;
@@ -25,6 +26,19 @@ pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
         _ => {}
     }
     sync_folder(parent.unwrap_or(Path::new(".")))
+}
+
+/// Makes sure that a file is read from the disk and not from memory, where a page whose writing failed may still be, clean.
+///
+/// The sync is no second try of one that failed, and its success proves nothing: it only waits until nothing is being
+/// written, for what is in writing is not forgotten.
+pub(super) fn forget_cached(file: &Path) -> io::Result<()> {
+    let file = File::open(file)?;
+    file.sync_data()?;
+    if let Err(error) = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed) {
+        tracing::debug!(%error, "this file system does not forget what it has in memory");
+    }
+    Ok(())
 }
 
 /// The first error of an engine: from then on its only answer.

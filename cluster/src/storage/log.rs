@@ -11,7 +11,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak, mpsc};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, RwLock};
 use raft_log::api::raft_log_writer::RaftLogWriter;
 
-use super::durable_file::{FailStop, create_folder, sync_folder};
+use super::durable_file::{FailStop, create_folder, forget_cached, sync_folder};
 use super::log_codec::{WalEntry, WalPosition, WalTypes, WalVote};
 use super::{LogEngine, LogPosition, LogState, OnFlushed, StorageError, measures};
 use crate::limits;
@@ -107,7 +107,7 @@ impl Shared {
     /// Stops the log for good. May be called with `inner` locked.
     fn fail(&self, waiters: Vec<Waiter>, error: &io::Error) {
         measures::failed("log_flush", error);
-        tracing::error!(%error, "the log cannot be written; it takes nothing more until the node is restarted");
+        tracing::error!(%error, "the log cannot be written; it takes nothing more until it is opened again");
         let first = self.fail_stop.fail(error);
         self.settle(waiters, Err(&first));
         let waiting = std::mem::take(&mut *self.waiting.lock());
@@ -155,13 +155,16 @@ impl WalLog {
         create_folder(&wal_folder).map_err(failed)?;
         let mark = folder.join(CREATED_MARK);
         let is_new = !mark.exists();
-        if !is_new && !has_chunks(&wal_folder).map_err(failed)? {
+        if !is_new && chunks(&wal_folder).map_err(failed)?.is_empty() {
             measures::corruption("log");
             let reason = "its files are gone".to_owned();
             return Err(StorageError::DamagedLog {
                 folder: folder.to_owned(),
                 reason,
             });
+        }
+        for chunk in chunks(&wal_folder).map_err(failed)? {
+            forget_cached(&chunk).map_err(failed)?;
         }
         let log = RaftLog::open(Arc::new(wal_config(&wal_folder))).map_err(|error| open_error(folder, error))?;
         let shared = Shared {
@@ -439,13 +442,15 @@ fn wal_config(wal_folder: &Path) -> raft_log::Config {
     config
 }
 
-fn has_chunks(wal_folder: &Path) -> io::Result<bool> {
+fn chunks(wal_folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut chunks = Vec::new();
     for entry in fs::read_dir(wal_folder)? {
-        if entry?.path().extension().is_some_and(|extension| extension == "wal") {
-            return Ok(true);
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "wal") {
+            chunks.push(path);
         }
     }
-    Ok(false)
+    Ok(chunks)
 }
 
 /// Tells damage from a refusing system.

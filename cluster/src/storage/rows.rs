@@ -11,6 +11,7 @@
 //! sled's `flush` is not durable: it ends with `sync_file_range`. The barrier therefore syncs sled's file itself. Values
 //! stay small and segments large, because what sled puts into its blobs folder is never synced by anybody.
 
+mod again;
 mod opening;
 mod writer;
 
@@ -27,6 +28,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, RwLock};
 
+pub(crate) use self::again::ReopenedRows;
 use super::durable_file::FailStop;
 use super::rows_codec::{self, ExportPage};
 use super::{RowStore, measures};
@@ -123,7 +125,7 @@ impl Shared {
         if error.kind() == io::ErrorKind::InvalidData {
             measures::corruption("rows");
         }
-        tracing::error!(op, %error, "the row store takes nothing more until the node is restarted");
+        tracing::error!(op, %error, "the row store takes nothing more until it is opened again");
         let first = self.fail_stop.fail(error);
         // Taking each lock once makes sure that nobody is between its check and its wait.
         drop(self.queue.lock());
@@ -480,6 +482,10 @@ impl RowStore for SledRows {
 
     fn bytes(&self) -> u64 {
         self.shared.with_sled("rows_size", |db| db.size_on_disk()).unwrap_or(0)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.shared.fail_stop.check()
     }
 }
 

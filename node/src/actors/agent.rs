@@ -127,6 +127,7 @@ impl Actor for Agent {
         message: Self::Msg,
         state: &mut Connected,
     ) -> Result<(), ActorProcessingErr> {
+        fail::fail_point!("actors::agent");
         match message.open(ACTOR_TYPE) {
             AgentMessage::Connections(node, count) => self.connections(node, count, &myself, state),
             AgentMessage::GraceOver(number) => {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cluster::transport::NodeId;
@@ -37,14 +38,14 @@ pub struct Conversation {
     tenant: TenantId,
     conversation: ConversationId,
     supervisor: Mailbox<SupervisorMessage>,
+    /// A customer has listened here and was not given up since. Outlives an actor that fails: who left just then is noticed.
+    customer_seen: Arc<AtomicBool>,
 }
 
 /// State of the actor.
 #[derive(Default)]
 pub struct Listening {
     nodes: BTreeMap<NodeId, Listeners>,
-    /// A customer has listened here since the actor started.
-    customer_seen: bool,
     absences: u64,
 }
 
@@ -61,12 +62,14 @@ impl Conversation {
         tenant: TenantId,
         conversation: ConversationId,
         supervisor: Mailbox<SupervisorMessage>,
+        customer_seen: Arc<AtomicBool>,
     ) -> Self {
         Self {
             reign,
             tenant,
             conversation,
             supervisor,
+            customer_seen,
         }
     }
 
@@ -85,21 +88,25 @@ impl Conversation {
         }
         let after = state.customers();
         if after > 0 {
-            state.customer_seen = true;
+            self.customer_seen.store(true, Ordering::Relaxed);
             if before == 0 {
                 state.absences += 1;
                 self.customer_is_back();
             }
         } else if before > 0 {
-            state.absences += 1;
-            let (absence, mailbox) = (state.absences, Mailbox::new(myself.clone(), ACTOR_TYPE));
-            tokio::spawn(async move {
-                tokio::time::sleep(CUSTOMER_GRACE).await;
-                // An actor that ended meanwhile has nobody to tell.
-                let _ = mailbox.post(ConversationMessage::CustomerGraceOver(absence));
-            });
+            Self::start_grace(myself, state);
         }
         self.say_when_idle(state);
+    }
+
+    fn start_grace(myself: &ActorRef<Posted<ConversationMessage>>, state: &mut Listening) {
+        state.absences += 1;
+        let (absence, mailbox) = (state.absences, Mailbox::new(myself.clone(), ACTOR_TYPE));
+        tokio::spawn(async move {
+            tokio::time::sleep(CUSTOMER_GRACE).await;
+            // An actor that ended meanwhile has nobody to tell.
+            let _ = mailbox.post(ConversationMessage::CustomerGraceOver(absence));
+        });
     }
 
     fn customer_is_back(&self) {
@@ -122,7 +129,7 @@ impl Conversation {
 
     /// Nobody listens and nothing is driven: the supervisor may end this actor.
     fn say_when_idle(&self, state: &Listening) {
-        if state.nodes.is_empty() && !state.customer_seen {
+        if state.nodes.is_empty() && !self.customer_seen.load(Ordering::Relaxed) {
             // A full mailbox only delays the end.
             let _ = self
                 .supervisor
@@ -136,8 +143,13 @@ impl Actor for Conversation {
     type State = Listening;
     type Arguments = ();
 
-    async fn pre_start(&self, _: ActorRef<Self::Msg>, (): ()) -> Result<Listening, ActorProcessingErr> {
-        Ok(Listening::default())
+    async fn pre_start(&self, myself: ActorRef<Self::Msg>, (): ()) -> Result<Listening, ActorProcessingErr> {
+        let mut state = Listening::default();
+        if self.customer_seen.load(Ordering::Relaxed) {
+            // The actor before this one failed; a customer who is still there is told of at once.
+            Self::start_grace(&myself, &mut state);
+        }
+        Ok(state)
     }
 
     async fn handle(
@@ -146,6 +158,7 @@ impl Actor for Conversation {
         message: Self::Msg,
         state: &mut Listening,
     ) -> Result<(), ActorProcessingErr> {
+        fail::fail_point!("actors::conversation");
         match message.open(ACTOR_TYPE) {
             ConversationMessage::Listeners(node, listeners) => self.listeners(node, listeners, &myself, state),
             ConversationMessage::Typing(who, typing) => {
@@ -156,7 +169,7 @@ impl Actor for Conversation {
             }
             ConversationMessage::CustomerGraceOver(absence) => {
                 if absence == state.absences && state.customers() == 0 {
-                    state.customer_seen = false;
+                    self.customer_seen.store(false, Ordering::Relaxed);
                     self.reign.propose(
                         self.tenant,
                         Command::CustomerLeft {

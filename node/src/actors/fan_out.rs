@@ -86,6 +86,7 @@ impl FanOut {
 impl Gathering<'_> {
     /// For each of the nodes.
     pub fn push(&mut self, nodes: impl Iterator<Item = NodeId>, push: &WirePushRef<'_>) {
+        fail::fail_point!("actors::fan_out");
         let mut encoded: Option<Bytes> = None;
         for node in nodes {
             let encoded = encoded.get_or_insert_with(|| codec::encode(push));

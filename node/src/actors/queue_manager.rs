@@ -294,6 +294,7 @@ impl Actor for QueueManager {
         message: Self::Msg,
         state: &mut Deciding,
     ) -> Result<(), ActorProcessingErr> {
+        fail::fail_point!("actors::queue_manager");
         match message.open(ACTOR_TYPE) {
             QueueManagerMessage::Events(batch) => self.events(&batch, state),
             QueueManagerMessage::Settled(id, settled) => self.settled(id, settled, state),

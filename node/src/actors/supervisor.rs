@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use cluster::codec;
@@ -19,6 +20,7 @@ use routing::queue_manager::WhyNot;
 use routing::rejection::Rejection;
 use routing::view::Presence;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Agent, AgentMessage};
@@ -40,6 +42,8 @@ pub const ACTOR_TYPE: &str = "supervisor";
 const RESTARTS_MAX: usize = 10;
 /// See [`RESTARTS_MAX`].
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
+/// Past [`RESTARTS_MAX`], and after a child that did not even start, so long goes by before the next start.
+const RESTART_PAUSE: Duration = Duration::from_secs(5);
 /// Between looks for silent nodes.
 const TICK: Duration = Duration::from_millis(500);
 /// Conversations per tenant that one sample of the invariants looks at.
@@ -180,6 +184,8 @@ struct Court {
     reign: Arc<Reign>,
     queue_managers: BTreeMap<TenantId, Mailbox<QueueManagerMessage>>,
     conversations: HashMap<(TenantId, ConversationId), Mailbox<ConversationMessage>>,
+    /// Of conversations with an actor: see [`Conversation`].
+    customers_seen: HashMap<(TenantId, ConversationId), Arc<AtomicBool>>,
     agents: HashMap<(TenantId, AgentId), Mailbox<AgentMessage>>,
     children: HashMap<ActorId, Child>,
     nodes: BTreeMap<NodeId, ListeningNode>,
@@ -188,44 +194,72 @@ struct Court {
     measures: Measures,
 }
 
+impl Drop for Court {
+    /// Also when the supervisor fails: nobody must go on for a reign that has ended.
+    fn drop(&mut self) {
+        self.reign.feed.close();
+        self.reign.ended.cancel();
+        let cells = (self.queue_managers.values().map(|m| m.actor().get_cell()))
+            .chain(self.conversations.values().map(|m| m.actor().get_cell()))
+            .chain(self.agents.values().map(|m| m.actor().get_cell()));
+        cells.for_each(|cell| cell.stop(None));
+    }
+}
+
 /// State of the actor.
 pub struct Supervising {
     myself: Mailbox<SupervisorMessage>,
     court: Option<Court>,
-    restarts: VecDeque<Instant>,
+    restarts: Restarts,
+}
+
+/// Failures within [`RESTART_WINDOW`].
+#[derive(Default)]
+struct Restarts(VecDeque<Instant>);
+
+impl Restarts {
+    /// Notes a failure; false when there were too many of them. Then the count begins anew.
+    fn may_restart(&mut self) -> bool {
+        let now = Instant::now();
+        self.0.retain(|at| now.duration_since(*at) < RESTART_WINDOW);
+        self.0.push_back(now);
+        let few = self.0.len() <= RESTARTS_MAX;
+        if !few {
+            self.0.clear();
+        }
+        few
+    }
 }
 
 impl ShardSupervisor {
-    /// Starts the supervisor, the watch of leadership and the pump of events. They live as long as the node.
-    pub async fn start(self) -> Result<Mailbox<SupervisorMessage>, ractor::SpawnErr> {
-        let (shards, shard, feed) = (self.shards.clone(), self.shard, self.feed.clone());
-        let (actor, _) = Actor::spawn(None, self, ()).await?;
-        let mailbox = Mailbox::new(actor, ACTOR_TYPE);
-        let to = mailbox.clone();
-        tokio::spawn(async move {
-            loop {
-                let fed = feed.take().await;
-                post_when_room(&to, SupervisorMessage::Fed(fed)).await;
-            }
-        });
-        let to = mailbox.clone();
-        tokio::spawn(async move {
-            let mut leadership = loop {
-                match shards.leadership(shard) {
-                    Some(leadership) => break leadership,
-                    None => tokio::time::sleep(Duration::from_millis(50)).await,
+    /// Runs the supervisor, the watch of leadership and the pump of events, as long as the node lives; `started` gets each
+    /// way in. A supervisor that fails takes its children with it and is started again, from the state; when it fails
+    /// again and again, another node shall lead.
+    pub async fn run(self, started: impl Fn(Mailbox<SupervisorMessage>)) {
+        let mut restarts = Restarts::default();
+        loop {
+            match Actor::spawn(None, self.clone(), ()).await {
+                Ok((actor, ended)) => {
+                    let mailbox = Mailbox::new(actor, ACTOR_TYPE);
+                    started(mailbox.clone());
+                    let pumps = [
+                        tokio::spawn(pump_events(self.feed.clone(), mailbox.clone())),
+                        tokio::spawn(pump_leadership(self.shards.clone(), self.shard, mailbox)),
+                    ];
+                    // How it ended the actor has told.
+                    let _ = ended.await;
+                    pumps.iter().for_each(JoinHandle::abort);
                 }
-            };
-            loop {
-                let now = *leadership.borrow_and_update();
-                post_when_room(&to, SupervisorMessage::Leadership(now)).await;
-                if leadership.changed().await.is_err() {
-                    post_when_room(&to, SupervisorMessage::Leadership(Leadership::default())).await;
-                    return;
-                }
+                Err(error) => tracing::error!(shard = %self.shard, %error, "the supervisor of a shard did not start"),
             }
-        });
-        Ok(mailbox)
+            tracing::error!(shard = %self.shard, "the supervisor of a shard failed: it starts again, from the state");
+            crate::metrics::actor_restart(ACTOR_TYPE, "failed");
+            if !restarts.may_restart() {
+                tracing::error!(shard = %self.shard, "the supervisor fails again and again: another node shall lead");
+                self.hand_over();
+                tokio::time::sleep(RESTART_PAUSE).await;
+            }
+        }
     }
 
     async fn leadership(&self, now: Leadership, state: &mut Supervising) {
@@ -273,6 +307,7 @@ impl ShardSupervisor {
             reign,
             queue_managers: BTreeMap::new(),
             conversations: HashMap::new(),
+            customers_seen: HashMap::new(),
             agents: HashMap::new(),
             children: HashMap::new(),
             nodes: BTreeMap::new(),
@@ -290,12 +325,7 @@ impl ShardSupervisor {
     fn end_reign(&self, state: &mut Supervising) {
         let Some(court) = state.court.take() else { return };
         tracing::info!(shard = %self.shard, term = court.reign.term, "no longer leading: actors stop");
-        self.feed.close();
-        court.reign.ended.cancel();
-        let cells = (court.queue_managers.values().map(|m| m.actor().get_cell()))
-            .chain(court.conversations.values().map(|m| m.actor().get_cell()))
-            .chain(court.agents.values().map(|m| m.actor().get_cell()));
-        cells.for_each(|cell| cell.stop(None));
+        drop(court);
         self.report(None);
     }
 
@@ -309,7 +339,10 @@ impl ShardSupervisor {
                     .queue_managers
                     .insert(tenant, Mailbox::new(actor, super::queue_manager::ACTOR_TYPE));
             }
-            Err(error) => tracing::error!(shard = %self.shard, %error, "a queue manager did not start"),
+            Err(error) => {
+                tracing::error!(shard = %self.shard, %error, "a queue manager did not start");
+                self.start_again_later(&state.myself);
+            }
         }
     }
 
@@ -320,7 +353,8 @@ impl ShardSupervisor {
         let reign = court.reign.clone();
         let started = match followed {
             Followed::Conversation(id) => {
-                Actor::spawn_linked(None, Conversation::new(reign, tenant, id, myself), (), supervisor)
+                let seen = court.customers_seen.entry((tenant, id)).or_default().clone();
+                Actor::spawn_linked(None, Conversation::new(reign, tenant, id, myself, seen), (), supervisor)
                     .await
                     .map(|(actor, _)| {
                         court.children.insert(actor.get_id(), Child::Followed(tenant, followed));
@@ -340,6 +374,7 @@ impl ShardSupervisor {
         };
         if let Err(error) = started {
             tracing::error!(shard = %self.shard, %error, "an actor did not start");
+            self.start_again_later(&state.myself);
         }
         let listeners: Vec<_> = court
             .nodes
@@ -517,32 +552,40 @@ impl ShardSupervisor {
 
     async fn child_failed(&self, cell: &ActorCell, error: &ActorProcessingErr, state: &mut Supervising) {
         let Some(court) = &mut state.court else { return };
-        let Some(child) = court.children.remove(&cell.get_id()) else {
-            return;
-        };
+        // One of a reign before counts as well: what fails at every start must not be started without end.
+        let child = court.children.remove(&cell.get_id());
         let actor_type = match child {
-            Child::QueueManager(_) => super::queue_manager::ACTOR_TYPE,
-            Child::Followed(_, Followed::Conversation(_)) => super::conversation::ACTOR_TYPE,
-            Child::Followed(_, Followed::Agent(_)) => super::agent::ACTOR_TYPE,
+            Some(Child::QueueManager(_)) => super::queue_manager::ACTOR_TYPE,
+            Some(Child::Followed(_, Followed::Conversation(_))) => super::conversation::ACTOR_TYPE,
+            Some(Child::Followed(_, Followed::Agent(_))) => super::agent::ACTOR_TYPE,
+            None => "former",
         };
         tracing::error!(shard = %self.shard, actor_type, %error, "an actor failed");
         crate::metrics::actor_restart(actor_type, "failed");
-        let now = Instant::now();
-        state.restarts.retain(|at| now.duration_since(*at) < RESTART_WINDOW);
-        state.restarts.push_back(now);
-        if state.restarts.len() > RESTARTS_MAX {
+        if !state.restarts.may_restart() {
             tracing::error!(shard = %self.shard, "actors fail again and again: another node shall lead");
-            state.restarts.clear();
             self.hand_over();
+            // In case that nobody takes over.
+            self.start_again_later(&state.myself);
             return;
         }
         match child {
-            Child::QueueManager(tenant) => self.start_queue_manager(tenant, state).await,
-            Child::Followed(tenant, followed) => {
-                court.remove_actor(tenant, followed);
+            Some(Child::QueueManager(tenant)) => self.start_queue_manager(tenant, state).await,
+            Some(Child::Followed(tenant, followed)) => {
+                court.forget_actor(tenant, followed);
                 self.start_followed(tenant, followed, state).await;
             }
+            None => {}
         }
+    }
+
+    /// Begins the reign anew after a pause, if it still lasts.
+    fn start_again_later(&self, myself: &Mailbox<SupervisorMessage>) {
+        let myself = myself.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(RESTART_PAUSE).await;
+            post_when_room(&myself, SupervisorMessage::Fed(Fed::StartAgain)).await;
+        });
     }
 
     fn hand_over(&self) {
@@ -572,7 +615,15 @@ impl Court {
         }
     }
 
+    /// The actor is not needed any more.
     fn remove_actor(&mut self, tenant: TenantId, followed: Followed) {
+        if let Followed::Conversation(id) = followed {
+            self.customers_seen.remove(&(tenant, id));
+        }
+        self.forget_actor(tenant, followed);
+    }
+
+    fn forget_actor(&mut self, tenant: TenantId, followed: Followed) {
         let cell = match followed {
             Followed::Conversation(id) => self.conversations.remove(&(tenant, id)).map(|m| m.actor().get_cell()),
             Followed::Agent(id) => self.agents.remove(&(tenant, id)).map(|m| m.actor().get_cell()),
@@ -647,11 +698,35 @@ impl Court {
     }
 }
 
+async fn pump_events(feed: EventFeed, to: Mailbox<SupervisorMessage>) {
+    loop {
+        let fed = feed.take().await;
+        post_when_room(&to, SupervisorMessage::Fed(fed)).await;
+    }
+}
+
+async fn pump_leadership(shards: Shards, shard: ShardId, to: Mailbox<SupervisorMessage>) {
+    let mut leadership = loop {
+        match shards.leadership(shard) {
+            Some(leadership) => break leadership,
+            None => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    loop {
+        let now = *leadership.borrow_and_update();
+        post_when_room(&to, SupervisorMessage::Leadership(now)).await;
+        if leadership.changed().await.is_err() {
+            post_when_room(&to, SupervisorMessage::Leadership(Leadership::default())).await;
+            return;
+        }
+    }
+}
+
 async fn post_when_room(to: &Mailbox<SupervisorMessage>, message: SupervisorMessage) {
     while to.depth() >= crate::limits::MAILBOX_MAX / 2 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    // The supervisor ends only with the node.
+    // To one that failed there is nothing to say: its successor begins from the state.
     let _ = to.post(message);
 }
 
@@ -671,7 +746,7 @@ impl Actor for ShardSupervisor {
         Ok(Supervising {
             myself: mailbox,
             court: None,
-            restarts: VecDeque::new(),
+            restarts: Restarts::default(),
         })
     }
 
@@ -681,6 +756,7 @@ impl Actor for ShardSupervisor {
         message: Self::Msg,
         state: &mut Supervising,
     ) -> Result<(), ActorProcessingErr> {
+        fail::fail_point!("actors::supervisor");
         match message.open(ACTOR_TYPE) {
             SupervisorMessage::Leadership(now) => self.leadership(now, state).await,
             SupervisorMessage::Fed(fed) => self.fed(fed, state).await,

@@ -16,6 +16,8 @@ pub mod agents;
 pub mod calendars;
 pub mod cluster;
 pub mod conversations;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 pub mod keys;
 pub mod part;
 pub mod policy;
@@ -28,7 +30,7 @@ pub mod trace;
 
 /// The routes of administration.
 pub fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new()
+    let routes = OpenApiRouter::new()
         .merge(cluster::routes())
         .merge(tenants::routes())
         .merge(keys::routes())
@@ -41,7 +43,10 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .merge(conversations::routes())
         .merge(trace::routes())
         .merge(reports::routes())
-        .routes(routes!(drain))
+        .routes(routes!(drain));
+    #[cfg(feature = "failpoints")]
+    let routes = routes.merge(failpoints::routes());
+    routes
 }
 
 /// Nothing to say.

@@ -106,7 +106,7 @@ pub async fn start(
         preferred: body.preferred.into_iter().map(Into::into).collect(),
         preferred_agent: None,
     };
-    let conversation = ConversationId(uuid::Uuid::now_v7().as_u128());
+    let conversation = ConversationId(crate::wall_clock::new_id());
     let classification = classify(&state, &identity, conversation, situation, &wishes).await?;
     let command = Command::StartConversation {
         conversation,

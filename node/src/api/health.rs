@@ -40,7 +40,7 @@ pub async fn livez() -> axum::Json<Health> {
 }
 
 /// Whether this node should be sent traffic: every shard with a replica here has a leader that its quorum confirms, this
-/// replica is caught up with it, and the node does not drain. 503 otherwise.
+/// replica is caught up with it, there is room on the disk, and the node does not drain. 503 otherwise.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses((status = 200, body = Health)))]
 pub async fn readyz(State(state): State<ApiState>) -> Result<axum::Json<Health>, Problem> {
     let Readiness { reasons } = (state.readiness)().await;
@@ -74,8 +74,17 @@ pub async fn probe(engine: &Engine) -> Readiness {
         reasons.push("the node drains".to_owned());
     }
     let shards = engine.shards();
+    if shards.disk_low() {
+        reasons.push("the disk is nearly full".to_owned());
+    }
+    let closed = shards.closed_shards();
+    reasons.extend(
+        closed
+            .iter()
+            .map(|shard| format!("shard {shard}: closed until there is room on the disk")),
+    );
     let local = shards.local_shards();
-    if local.is_empty() {
+    if local.is_empty() && closed.is_empty() {
         reasons.push("the node has no shard; is the cluster initialised?".to_owned());
     }
     let asked = local.into_iter().map(|shard| async move {

@@ -11,6 +11,9 @@ use crate::error::EngineError;
 /// Media type of problems.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
+/// Room is made by people.
+const DISK_FULL_RETRY_MS: u64 = 5_000;
+
 /// A problem, as the caller sees it. Nothing has changed, except after `outcome_unknown`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
@@ -121,6 +124,7 @@ impl From<EngineError> for Problem {
         problem.retry_after_ms = match error {
             EngineError::Overloaded { retry_after_ms } => Some(retry_after_ms),
             EngineError::NoLeader | EngineError::Stopping => Some(1_000),
+            EngineError::DiskFull => Some(DISK_FULL_RETRY_MS),
             _ => None,
         };
         problem

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use routing::command::{Command, Value};
 use routing::event::{ConversationView, Receipt};
 use routing::ids::{ConversationId, Epoch};
-use uuid::Uuid;
 
 use self::deed::{Deed, epoch_of};
 use super::backend::{Backend, Caller, Failure};
 use super::protocol::ClientFrame;
 use crate::access::{Action, Denied, Identity, Who, permit, permit_keep_age, permit_on};
 use crate::query::{Answer, Query};
+use crate::wall_clock;
 
 /// A client's command, with what its connection knows already.
 pub(super) struct Job {
@@ -86,7 +86,7 @@ pub(super) async fn carry_out(
             };
             permit_keep_age(identity, schedule.is_some_and(|schedule| schedule.keep_age))?;
             let attributes: BTreeMap<String, Value> = attributes.into_iter().map(|(k, v)| (k, v.into())).collect();
-            let conversation = ConversationId(Uuid::now_v7().as_u128());
+            let conversation = ConversationId(wall_clock::new_id());
             let classification = backend
                 .classify(identity.tenant, conversation, customer, &channel, &attributes)
                 .await?;

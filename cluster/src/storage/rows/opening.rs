@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
-use super::super::durable_file::{FailStop, create_folder, sync_folder};
+use super::super::durable_file::{FailStop, create_folder, forget_cached, sync_folder};
 use super::super::{StorageError, measures, rows_codec};
 use super::{Queue, RowsOpened, Shared, SledRows, SyncState, run_sled, writer};
 use crate::limits;
@@ -164,6 +164,7 @@ fn open_existing(path: &Path) -> io::Result<(sled::Db, BTreeMap<ShardId, u64>)> 
         }
         Err(error) => return Err(error),
     }
+    forget_cached(&path.join(SLED_FILE))?;
     let db = open_sled(path)?;
     let schema = run_sled(|| db.get(rows_codec::SCHEMA_KEY))?;
     let schema = schema.ok_or_else(|| rows_codec::damaged("the schema's row is gone"))?;

@@ -352,6 +352,7 @@ async fn what_the_engine_says() {
             Some("3"),
         ),
         (EngineError::OutcomeUnknown, 504, "outcome_unknown", None),
+        (EngineError::DiskFull, 507, "disk_full", Some("5")),
         (
             EngineError::Internal("secret of the house".to_owned()),
             500,

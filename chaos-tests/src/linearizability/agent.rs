@@ -250,6 +250,37 @@ impl Agent {
         }
     }
 
+    fn record(&self, state: &mut State, presence: &Presence, (load, agent_seq): (u32, u64)) -> Result<(), String> {
+        self.is_shown(state, presence)?;
+        self.within(load as usize, "conversations by the load")?;
+        if agent_seq < state.agent_seq {
+            let before = state.agent_seq;
+            return Err(format!("its agent seq is {agent_seq}, and there was {before} before"));
+        }
+        state.agent_seq = agent_seq;
+        Ok(())
+    }
+
+    fn sign_out(&self, state: &mut State) {
+        state.presence = Some(Presence::Offline);
+        if !self.rules.ends_by_others {
+            for (_, stage) in Arc::make_mut(&mut state.conversations).values_mut() {
+                *stage = Stage::Over;
+            }
+        }
+    }
+
+    /// An offer, or a wrap-up, is over by the agent's word: it was not before.
+    fn ends(&self, state: &mut State, conversation: &Name, epoch: u64, last: Stage) -> Result<(), String> {
+        match state.at(conversation) {
+            Some((at, stage)) if at == epoch && stage > last => Err(format!(
+                "{conversation} under epoch {epoch} was {} before",
+                stage_word(stage)
+            )),
+            _ => state.come(conversation, epoch, Stage::Over),
+        }
+    }
+
     fn done(&self, state: &mut State, input: &Input, output: Option<&Output>) -> Result<(), String> {
         let given = match output {
             Some(Output::Ack { epoch, .. }) => *epoch,
@@ -257,14 +288,7 @@ impl Agent {
         };
         match (input, output) {
             (Input::SignIn { presence, .. }, _) => state.presence = Some(presence.clone()),
-            (Input::SignOut { .. }, _) => {
-                state.presence = Some(Presence::Offline);
-                if !self.rules.ends_by_others {
-                    for (_, stage) in Arc::make_mut(&mut state.conversations).values_mut() {
-                        *stage = Stage::Over;
-                    }
-                }
-            }
+            (Input::SignOut { .. }, _) => self.sign_out(state),
             (Input::SetPresence { presence, .. }, _) => {
                 state.signed_in()?;
                 state.presence = Some(presence.clone());
@@ -276,17 +300,7 @@ impl Agent {
                     load,
                     agent_seq,
                 }),
-            ) => {
-                self.is_shown(state, presence)?;
-                self.within(*load as usize, "conversations by the load")?;
-                if *agent_seq < state.agent_seq {
-                    return Err(format!(
-                        "its agent seq is {agent_seq}, and there was {} before",
-                        state.agent_seq
-                    ));
-                }
-                state.agent_seq = *agent_seq;
-            }
+            ) => self.record(state, presence, (*load, *agent_seq))?,
             (Input::Desk { .. }, Some(Output::Desk { conversations })) => self.desk(state, conversations)?,
             (
                 Input::Accept {
@@ -301,10 +315,7 @@ impl Agent {
                 _,
             ) => {
                 state.available()?;
-                if matches!(state.at(conversation), Some((at, stage)) if at == *epoch && stage > Stage::Offered) {
-                    return Err(format!("{conversation} was not offered any more under epoch {epoch}"));
-                }
-                state.come(conversation, *epoch, Stage::Over)?;
+                self.ends(state, conversation, *epoch, Stage::Offered)?;
             }
             (Input::Assign { conversation, .. }, _) => {
                 state.signed_in()?;
@@ -327,12 +338,7 @@ impl Agent {
                 },
                 _,
             ) => {
-                if state.at(conversation) == Some((*epoch, Stage::Over)) {
-                    return Err(format!(
-                        "the wrap-up of {conversation} under epoch {epoch} was over before"
-                    ));
-                }
-                state.come(conversation, *epoch, Stage::Over)?;
+                self.ends(state, conversation, *epoch, Stage::WrapUp)?;
             }
             _ => return Err("this is no answer to that".to_owned()),
         }

@@ -51,7 +51,7 @@ pub(super) fn page<M: Model>(verdict: &Verdict, title: &str, model: &M, operatio
     let canvas = Canvas::new(verdict, operations);
     let _ = draw(&mut page, &canvas, verdict, model, operations);
     let text = escaped(&verdict.text(model, operations));
-    let _ = write!(page, "</div><pre>{text}</pre></body></html>\n");
+    let _ = writeln!(page, "</div><pre>{text}</pre></body></html>");
     page
 }
 

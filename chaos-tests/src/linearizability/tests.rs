@@ -134,7 +134,7 @@ fn at(call: u64, returned: u64, input: Ask, output: u8) -> OperationOf<Register>
 
 #[test]
 fn a_budget_that_is_spent_is_no_verdict() {
-    let operations: Vec<_> = (0..20)
+    let operations: Vec<_> = (0..9)
         .map(|_| at(0, 9, Ask::Add, 0))
         .chain([at(10, 11, Ask::Read, 0)])
         .collect();

@@ -61,7 +61,9 @@ impl Played {
             return Ok(());
         };
         match &self.stage {
-            _ if *epoch != self.epoch => Err("stale_epoch"),
+            // Nobody names an epoch that they have not been told.
+            _ if *epoch > self.epoch => Err("not_begun"),
+            _ if *epoch < self.epoch => Err("stale_epoch"),
             Stage::Assigned(owner) if owner == agent => Ok(()),
             Stage::Assigned(_) => Err("not_permitted"),
             _ => Err("wrong_state"),
@@ -170,10 +172,10 @@ impl<'a> BruteForce<'a> {
             };
             let named = match &operation.input {
                 Input::Accept { epoch, .. } | Input::Decline { epoch, .. } => *epoch,
-                Input::Post {
-                    by: By::Owner { epoch: Some(epoch), .. },
-                    ..
-                } => *epoch,
+                Input::Post { by, .. } | Input::Transfer { by, .. } => match by {
+                    By::Owner { epoch, .. } => epoch.unwrap_or(0),
+                    _ => 0,
+                },
                 _ => 0,
             };
             last_max = last_max.max(last as usize);

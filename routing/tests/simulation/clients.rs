@@ -20,7 +20,7 @@ use routing::state::Tenant;
 use super::deeds::{self, Act};
 use super::oracle::Oracle;
 
-/// How long closed conversations stay: short, so that all of a conversation's life is in a run.
+/// How long closed conversations stay.
 const REOPEN_WINDOW_MS: u64 = 4_000;
 
 /// What a client knows of a request.
@@ -91,15 +91,27 @@ impl Clients {
         }
     }
 
+    /// Anything; or what agents mostly do: come, answer offers, finish.
+    fn act(&mut self, rng: &mut ChaCha8Rng) -> Act {
+        let (which, agent) = (rng.random(), rng.random_range(0..deeds::AGENTS));
+        match rng.random_range(0..12u8) {
+            0 | 1 => Act::Accept(which, false),
+            2 => Act::SignIn(agent, 2),
+            3 => Act::Presence(agent, 2),
+            4 => Act::Close(which, 2),
+            _ => self.draw(),
+        }
+    }
+
     /// Somebody wants something, by what they see; its request, or nothing when there is nothing to want it of.
     pub fn want(&mut self, tenant: &Tenant, at_ms: Millis, rng: &mut ChaCha8Rng, oracle: &mut Oracle) -> Option<usize> {
         let so_far = self.requests.len();
         let mut command = match rng.random_ratio(1, 40) {
             true => policy(tenant, at_ms, rng),
-            false => self.draw().command(tenant, so_far, at_ms)?,
+            false => self.act(rng).command(tenant, so_far, at_ms)?,
         };
         match &mut command {
-            Command::PutQueue { settings, .. } => settings.reopen_window_ms = REOPEN_WINDOW_MS,
+            Command::PutQueue { settings, .. } => calmed(settings),
             Command::PostMessage { conversation, body, .. }
             | Command::PostNote { conversation, body, .. }
             | Command::PostWhisper { conversation, body, .. }
@@ -139,7 +151,24 @@ impl Clients {
     /// Requests that nobody has answered.
     pub fn open(&self) -> impl Iterator<Item = usize> + '_ {
         let open = self.requests.iter().enumerate();
-        open.filter(|(_, request)| request.known == Known::Open).map(|(at, _)| at)
+        open.filter(|(_, request)| request.known == Known::Open)
+            .map(|(at, _)| at)
+    }
+}
+
+/// Closed conversations stay for a short while, so that all of a conversation's life is in a run; and what waits is moved about less
+/// often than the properties' queues do it, so that there is more to offer than to move.
+fn calmed(settings: &mut QueueSettings) {
+    settings.reopen_window_ms = REOPEN_WINDOW_MS;
+    for step in &mut settings.escalations {
+        if let EscalateWhen::WaitedMs(ms) = &mut step.when {
+            *ms *= 8;
+        }
+    }
+    for ring in &mut settings.rings {
+        if let RingOpens::AfterMs(ms) = &mut ring.opens {
+            *ms *= 3;
+        }
     }
 }
 
@@ -148,7 +177,7 @@ pub fn setting_up() -> impl Iterator<Item = Command> {
     let name = "simulation".to_owned();
     let settings = deeds::setting_up().into_iter().map(|mut command| {
         if let Command::PutQueue { settings, .. } = &mut command {
-            settings.reopen_window_ms = REOPEN_WINDOW_MS;
+            calmed(settings);
         }
         command
     });

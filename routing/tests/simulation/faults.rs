@@ -109,7 +109,9 @@ impl World {
             Happening::Pause => {
                 self.plan_again(self.rates.pause_ms, what);
                 let replica = self.rng.random_range(0..REPLICAS);
-                let leads = self.leading().is_some_and(|term| self.leaders[&term].replica == replica);
+                let leads = self
+                    .leading()
+                    .is_some_and(|term| self.leaders[&term].replica == replica);
                 if !leads {
                     self.replicas[replica].paused_until_ms = self.now_ms + self.rng.random_range(100..2_500);
                 }
@@ -153,7 +155,8 @@ impl World {
     pub fn elect(&mut self, replica: usize) -> Result<(), Violation> {
         self.replicas[replica].paused_until_ms = 0;
         // Who led here before knows by now.
-        self.leaders.retain(|_, leader| leader.deposed && leader.replica != replica);
+        self.leaders
+            .retain(|_, leader| leader.deposed && leader.replica != replica);
         self.apply_up_to(replica, usize::MAX)?;
         self.term += 1;
         self.counts.terms += 1;
@@ -196,7 +199,9 @@ impl World {
     fn plan_restored_check(&self, replica: usize, source: usize) -> Result<(), Violation> {
         let (restored, source) = (&self.replicas[replica], &self.replicas[source]);
         let same = restored.state.digest() == source.state.digest() && restored.at() == source.at();
-        super::oracle::must('H', same, || format!("a snapshot at {} is of another state", source.at()))
+        super::oracle::must('H', same, || {
+            format!("a snapshot at {} is of another state", source.at())
+        })
     }
 
     fn jump(&mut self) {

@@ -36,7 +36,11 @@ impl World {
         self.rates.people_go_on = false;
         let ends_ms = self.now_ms + ANSWERS_MS;
         self.serve_until(ends_ms, |world| world.clients.open().next().is_none())?;
-        let open: Vec<_> = self.clients.open().map(|at| self.clients.requests[at].clone()).collect();
+        let open: Vec<_> = self
+            .clients
+            .open()
+            .map(|at| self.clients.requests[at].clone())
+            .collect();
         must('I', open.is_empty(), || format!("clients are not answered: {open:?}"))?;
         self.come_to_rest()?;
         self.all_agree()
@@ -95,7 +99,9 @@ impl World {
             self.next()?;
         }
         let unserved = self.unserved();
-        must('I', unserved.is_none(), || format!("{unserved:?} could be served at rest"))?;
+        must('I', unserved.is_none(), || {
+            format!("{unserved:?} could be served at rest")
+        })?;
         self.oracle.overdue(SERVICE_MS)
     }
 

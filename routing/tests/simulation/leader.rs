@@ -91,7 +91,11 @@ impl Leader {
         let until = until.min(self.heard.saturating_add(entries));
         while self.heard < until {
             let index = self.heard as u64 + 1;
-            for event in log.applied[self.heard].outcomes.iter().flat_map(|outcome| &outcome.events) {
+            for event in log.applied[self.heard]
+                .outcomes
+                .iter()
+                .flat_map(|outcome| &outcome.events)
+            {
                 self.manager.observe(index, event);
                 counts.heard += 1;
                 learn(&mut self.told, event);
@@ -157,14 +161,18 @@ impl Leader {
             if let Some((conversation, agents, explanation)) = offered(&decision.command) {
                 counts.audited += 1;
                 let best = explanation.best.first().map(|best| best.0);
-                must('F', best == agents.first().copied(), || format!("{decision:?} explains another choice"))?;
+                must('F', best == agents.first().copied(), || {
+                    format!("{decision:?} explains another choice")
+                })?;
                 self.audit(decision.id, conversation, agents)?;
             }
         }
         let rested = self.refused.is_empty() && self.refused_agents.is_empty();
         if decisions.len() < limit && rested && counts.happenings.is_multiple_of(3) {
             let next = self.told.clone().next();
-            must('I', next.is_none(), || format!("{next:?} could be offered at {now_ms}, and nobody decides it"))?;
+            must('I', next.is_none(), || {
+                format!("{next:?} could be offered at {now_ms}, and nobody decides it")
+            })?;
         }
         Ok(decisions)
     }
@@ -172,14 +180,19 @@ impl Leader {
     fn audit(&mut self, id: DecisionId, conversation: ConversationId, agents: Vec<AgentId>) -> Result<(), Violation> {
         let told = &self.told;
         let under_way = told.reserved.iter().any(|(other, ..)| *other == conversation);
-        must('C', !under_way, || format!("{conversation} is offered while its offer is on its way"))?;
+        must('C', !under_way, || {
+            format!("{conversation} is offered while its offer is on its way")
+        })?;
         let Some(demand) = told.demands.get(&conversation).cloned() else {
             return must('F', false, || format!("{conversation} is offered and does not wait"));
         };
         for agent in &agents {
             let may = (told.supplies.get(agent)).is_some_and(|supply| told.eligible(&demand, supply));
             must('D', may && !demand.held, || {
-                format!("{conversation} is offered to {agent}, who may not have it: {demand:?}, {:?}", told.supplies.get(agent))
+                format!(
+                    "{conversation} is offered to {agent}, who may not have it: {demand:?}, {:?}",
+                    told.supplies.get(agent)
+                )
             })?;
         }
         if let Some(queue) = told.queues.get(&demand.queue) {
@@ -189,7 +202,10 @@ impl Leader {
                     && !other.held
                     && naive::before(queue, told.now_ms, other, &demand).is_lt()
                     && !self.refused.contains_key(&other.conversation)
-                    && told.reserved.iter().all(|(under_way, ..)| *under_way != other.conversation)
+                    && told
+                        .reserved
+                        .iter()
+                        .all(|(under_way, ..)| *under_way != other.conversation)
                     && taken.is_some_and(|supply| told.eligible(other, supply))
             });
             must('J', overtaken.is_none(), || {
@@ -250,7 +266,10 @@ impl Leader {
     pub fn reserved(&self) -> Vec<(ConversationId, AgentId, Channel)> {
         let one = |flight: &Flight| {
             let (conversation, channel) = (flight.conversation, flight.channel.clone());
-            let of = flight.agents.iter().map(move |agent| (conversation, *agent, channel.clone()));
+            let of = flight
+                .agents
+                .iter()
+                .map(move |agent| (conversation, *agent, channel.clone()));
             of.collect::<Vec<_>>()
         };
         self.flights.values().flat_map(one).collect()
@@ -274,7 +293,9 @@ impl Leader {
             manager.decide(self.told.now_ms, 0);
         }
         let (kept, made) = (self.manager.picture(), anew.picture());
-        must('I', kept == made, || format!("a new queue manager knows something else:\n{kept}\n{made}"))
+        must('I', kept == made, || {
+            format!("a new queue manager knows something else:\n{kept}\n{made}")
+        })
     }
 }
 
@@ -307,7 +328,9 @@ pub fn started_from(told: &mut Naive, views: &Views) {
     } = views;
     told.queues = queues.iter().map(|view| (view.queue, view.clone())).collect();
     told.supplies = supplies.iter().map(|supply| (supply.agent, supply.clone())).collect();
-    told.demands = (demands.iter()).map(|demand| (demand.conversation, demand.clone())).collect();
+    told.demands = (demands.iter())
+        .map(|demand| (demand.conversation, demand.clone()))
+        .collect();
     told.routing = RoutingSettings::clone(routing);
     told.rates = rates.iter().map(|rates| (rates.queue, *rates)).collect();
 }

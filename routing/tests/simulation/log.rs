@@ -105,7 +105,10 @@ impl Replica {
             let events = told.into_iter().map(|TenantEvent { event, .. }| event).collect();
             let outcome = Outcome { result, events };
             if first {
-                hash_into(trace, &(index, entry.at_ms, &proposal.envelope, &outcome.result, &outcome.events));
+                hash_into(
+                    trace,
+                    &(index, entry.at_ms, &proposal.envelope, &outcome.result, &outcome.events),
+                );
                 oracle.applied(&self.state, entry.at_ms, &proposal.envelope, &outcome, before, counts)?;
                 outcomes.push(outcome);
             } else {
@@ -115,17 +118,27 @@ impl Replica {
                 })?;
             }
         }
-        let whole = (index as usize).is_multiple_of(WHOLE_EVERY).then(|| self.state.full_hash());
+        let whole = (index as usize)
+            .is_multiple_of(WHOLE_EVERY)
+            .then(|| self.state.full_hash());
         let digest = self.state.digest();
         if first {
             if whole.is_some() {
                 oracle.check_whole(&self.state)?;
             }
-            applied.push(Applied { outcomes, digest, whole });
+            applied.push(Applied {
+                outcomes,
+                digest,
+                whole,
+            });
             return Ok(());
         }
-        must('H', applied[at].digest == digest, || format!("digests differ after entry {index}"))?;
-        must('H', applied[at].whole == whole, || format!("states differ after entry {index}"))
+        must('H', applied[at].digest == digest, || {
+            format!("digests differ after entry {index}")
+        })?;
+        must('H', applied[at].whole == whole, || {
+            format!("states differ after entry {index}")
+        })
     }
 
     /// As another replica's snapshot has it, or its own.

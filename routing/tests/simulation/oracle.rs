@@ -18,7 +18,11 @@ use super::world::TENANT;
 
 /// What does not hold unless it does.
 pub fn must(letter: char, holds: bool, what: impl FnOnce() -> String) -> Result<(), Violation> {
-    if holds { Ok(()) } else { Err(Violation { letter, what: what() }) }
+    if holds {
+        Ok(())
+    } else {
+        Err(Violation { letter, what: what() })
+    }
 }
 
 /// Who acts, under which epoch.
@@ -86,7 +90,9 @@ impl Oracle {
         let done = self.answered(envelope, outcome, counts)?;
         if !done {
             let same = outcome.events.is_empty() && before.is_none_or(|before| state.rows_hash() == before);
-            must('F', same, || format!("{envelope:?} was not done and did something: {outcome:?}"))?;
+            must('F', same, || {
+                format!("{envelope:?} was not done and did something: {outcome:?}")
+            })?;
         } else {
             self.done(&envelope.command, counts)?;
         }
@@ -108,7 +114,10 @@ impl Oracle {
         match &outcome.result {
             Ok(receipt) if receipt.repeated => {
                 counts.repeats += 1;
-                let repeat = first.map(|first| Receipt { repeated: true, ..first.clone() });
+                let repeat = first.map(|first| Receipt {
+                    repeated: true,
+                    ..first.clone()
+                });
                 must('A', repeat.as_ref() == Some(receipt), || {
                     format!("{envelope:?} was answered {first:?} and then {receipt:?}")
                 })?;
@@ -116,7 +125,9 @@ impl Oracle {
             }
             Ok(receipt) => {
                 must('A', first.is_none(), || format!("{envelope:?} was done twice"))?;
-                must('B', receipt.at_ms == self.at_ms, || format!("{receipt:?} has another stamp than {}", self.at_ms))?;
+                must('B', receipt.at_ms == self.at_ms, || {
+                    format!("{receipt:?} has another stamp than {}", self.at_ms)
+                })?;
                 if let Some(key) = &envelope.key {
                     self.first.insert(key.clone(), receipt.clone());
                 }
@@ -125,7 +136,10 @@ impl Oracle {
             Err(why) => {
                 counts.too_old += u64::from(matches!(why, Rejection::TooOld { .. }));
                 counts.not_due += u64::from(matches!(why, Rejection::NotDue { .. }));
-                counts.stale += u64::from(matches!(why, Rejection::StaleEpoch { .. } | Rejection::OfferOver { .. }));
+                counts.stale += u64::from(matches!(
+                    why,
+                    Rejection::StaleEpoch { .. } | Rejection::OfferOver { .. }
+                ));
                 Ok(false)
             }
         }
@@ -168,7 +182,9 @@ impl Oracle {
                     format!("{conversation} goes to {agent} under {epoch:?} after {last:?}")
                 })?;
                 let owner = self.owners.insert(conversation, (agent, epoch));
-                must('C', owner.is_none(), || format!("{conversation} goes to {agent} and is {owner:?}'s"))?;
+                must('C', owner.is_none(), || {
+                    format!("{conversation} goes to {agent} and is {owner:?}'s")
+                })?;
             }
             Event::Unassigned { conversation, .. } => _ = self.owners.remove(conversation),
             Event::Agent(item) => self.learn_item(item)?,
@@ -224,9 +240,13 @@ impl Oracle {
             _ => return Ok(()),
         };
         let to = self.sent.get(&body.text);
-        must('F', to == Some(&entry.conversation), || format!("{entry:?} was sent to {to:?}"))?;
+        must('F', to == Some(&entry.conversation), || {
+            format!("{entry:?} was sent to {to:?}")
+        })?;
         let before = self.appeared.insert(body.text.clone(), entry.seq);
-        must('A', before.is_none(), || format!("{entry:?} appeared before, as {before:?}"))
+        must('A', before.is_none(), || {
+            format!("{entry:?} appeared before, as {before:?}")
+        })
     }
 
     /// A, E: the words of a message that was done are where its receipt says.
@@ -236,7 +256,9 @@ impl Oracle {
         };
         let is = self.appeared.get(&body.text).copied();
         let there = is.is_some() && (receipt.seq.is_none() || receipt.seq == is);
-        must('A', there, || format!("{command:?} was answered {receipt:?} and its words are at {is:?}"))
+        must('A', there, || {
+            format!("{command:?} was answered {receipt:?} and its words are at {is:?}")
+        })
     }
 
     /// A client was told so.
@@ -244,9 +266,14 @@ impl Oracle {
         let first = self.first.get(key);
         let same = first.is_some_and(|first| {
             let repeated = receipt.repeated;
-            Receipt { repeated, ..first.clone() } == *receipt
+            Receipt {
+                repeated,
+                ..first.clone()
+            } == *receipt
         });
-        must('A', same, || format!("a client was told {receipt:?}, done was {first:?}"))?;
+        must('A', same, || {
+            format!("a client was told {receipt:?}, done was {first:?}")
+        })?;
         match words(command) {
             Some((_, body)) => must('A', self.appeared.contains_key(&body.text), || {
                 format!("{command:?} is acknowledged and nowhere")
@@ -269,7 +296,10 @@ impl Oracle {
                 matches!(view.phase, Phase::Assigned | Phase::Paused)
             });
             must('C', last.copied() == is.map(|agent| (agent, view.epoch)), || {
-                format!("{} is {is:?}'s under {:?}, told was {last:?}", view.conversation, view.epoch)
+                format!(
+                    "{} is {is:?}'s under {:?}, told was {last:?}",
+                    view.conversation, view.epoch
+                )
             })?;
         }
         Ok(())
@@ -278,7 +308,9 @@ impl Oracle {
     /// Deadlines that have passed for longer than `grace_ms`.
     pub fn overdue(&self, grace_ms: u64) -> Result<(), Violation> {
         let late = self.timers.iter().find(|(_, due_ms)| **due_ms + grace_ms < self.at_ms);
-        must('I', late.is_none(), || format!("it is {}, and {late:?} has not fired", self.at_ms))
+        must('I', late.is_none(), || {
+            format!("it is {}, and {late:?} has not fired", self.at_ms)
+        })
     }
 }
 

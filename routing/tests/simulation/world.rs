@@ -41,7 +41,10 @@ pub enum Happening {
     /// A client has waited for long enough.
     TimeOut { request: usize, attempt: u32 },
     /// An answer reaches its client.
-    Reply { request: usize, result: Result<Receipt, Rejection> },
+    Reply {
+        request: usize,
+        result: Result<Receipt, Rejection>,
+    },
     /// The first of what a leader has proposed is committed.
     Commit { term: u64 },
     /// A replica looks at the log.
@@ -293,7 +296,9 @@ impl World {
         if self.replicas[replica].planned {
             return;
         }
-        let leads = self.leading().is_some_and(|term| self.leaders[&term].replica == replica);
+        let leads = self
+            .leading()
+            .is_some_and(|term| self.leaders[&term].replica == replica);
         let lag_ms = if leads || self.healing { 3 } else { self.rates.lag_ms };
         let after_ms = self.rng.random_range(0..=lag_ms);
         let paused_ms = self.replicas[replica].paused_until_ms.saturating_sub(self.now_ms);
@@ -316,7 +321,11 @@ impl World {
 
     /// Applies entries, and tells who waits for their outcome.
     pub fn apply_up_to(&mut self, replica: usize, most: usize) -> Result<(), Violation> {
-        let until = self.log.entries.len().min(self.replicas[replica].at().saturating_add(most));
+        let until = self
+            .log
+            .entries
+            .len()
+            .min(self.replicas[replica].at().saturating_add(most));
         while self.replicas[replica].at() < until {
             let at = self.replicas[replica].at();
             let one = &mut self.replicas[replica];

@@ -32,6 +32,7 @@ pub mod command;
 pub mod event;
 pub mod ids;
 pub mod invariants;
+mod known_bugs;
 pub mod limits;
 pub mod numbers;
 pub mod queue_manager;

@@ -18,6 +18,7 @@ use super::{participants, presence, silence, timers, valid};
 use crate::command::{Explanation, Principal};
 use crate::event::{AgentItemKind, EntryKind, Event, OfferOutcome, Receipt, UnassignReason};
 use crate::ids::{AgentId, Channel, ConversationId, Epoch, Millis};
+use crate::known_bugs;
 use crate::limits;
 use crate::rejection::Rejection;
 use crate::view::{NoRoom, Presence};
@@ -200,6 +201,8 @@ pub(crate) fn must_have_room(who: &Agent, agent: AgentId, channel: &Channel) -> 
 fn no_capacity(why: Option<NoRoom>) -> Result<(), Rejection> {
     let why = match why {
         None => return Ok(()),
+        // A known bug, for the tests of the tests.
+        Some(_) if known_bugs::put_in("routing::capacity_unchecked") => return Ok(()),
         Some(NoRoom::InterruptibleFull) => "capacity for interruptible work is used up",
         Some(NoRoom::RateReached) => "has been offered as much as the rate allows",
         Some(NoRoom::WarmingUp) => "has signed in a short while ago and is warming up",
@@ -326,6 +329,8 @@ fn outstanding(d: &Draft<'_>, id: ConversationId, agent: AgentId, epoch: Epoch) 
     let over = |why: &str| Err(Rejection::OfferOver { why: why.to_owned() });
     match row.stage {
         Stage::Offered { .. } if epoch == row.epoch && row.is_offered_to(agent) => Ok(()),
+        // A known bug, for the tests of the tests.
+        Stage::Offered { .. } if known_bugs::put_in("routing::offer_unchecked") => Ok(()),
         _ if epoch > row.epoch => Err(Rejection::NothingOutstanding),
         Stage::Offered { .. } if epoch == row.epoch => over("it is offered to others"),
         Stage::Offered { .. } => over("another one has taken its place"),

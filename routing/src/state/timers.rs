@@ -9,6 +9,7 @@ use super::{
 use crate::command::Timer;
 use crate::event::Receipt;
 use crate::ids::{ConversationId, Epoch, Millis};
+use crate::known_bugs;
 use crate::rejection::Rejection;
 
 pub(crate) fn fire(d: &mut Draft<'_>, timer: Timer) -> Result<Receipt, Rejection> {
@@ -38,6 +39,8 @@ pub(crate) fn fire(d: &mut Draft<'_>, timer: Timer) -> Result<Receipt, Rejection
 pub(crate) fn must_be_due(due_ms: Option<Millis>, at_ms: Millis) -> Result<Millis, Rejection> {
     match due_ms {
         None => Err(Rejection::NothingOutstanding),
+        // A known bug, for the tests of the tests.
+        Some(due_ms) if known_bugs::put_in("routing::deadline_unchecked") => Ok(due_ms),
         Some(due_ms) if due_ms > at_ms => Err(Rejection::NotDue { due_ms, at_ms }),
         Some(due_ms) => Ok(due_ms),
     }

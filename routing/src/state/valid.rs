@@ -8,6 +8,7 @@ use super::draft::Draft;
 use super::schedule;
 use crate::command::{Body, Explanation, Principal, Value};
 use crate::ids::{AgentId, Channel, ConversationId, Epoch};
+use crate::known_bugs;
 use crate::limits;
 use crate::rejection::Rejection;
 use crate::settings::{Classification, Requirement, Selector, SelectorTest};
@@ -210,7 +211,8 @@ pub(crate) fn supervisor(d: &Draft<'_>, by: &Principal) -> Result<(), Rejection>
 
 /// R36: what acts under an old epoch is refused.
 pub(crate) fn current(row: &Conversation, epoch: Epoch) -> Result<(), Rejection> {
-    if epoch == row.epoch {
+    // A known bug, for the tests of the tests.
+    if epoch == row.epoch || known_bugs::put_in("routing::epoch_unchecked") {
         return Ok(());
     }
     Err(Rejection::StaleEpoch {

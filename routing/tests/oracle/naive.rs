@@ -228,7 +228,8 @@ impl Naive {
             }
             CrossQueue::FixedQueueRatio => self.excess(b.queue).cmp(&self.excess(a.queue)),
             CrossQueue::GeneralisedCmu => {
-                let worth = |d: &Demand, cost: u32| u128::from(cost) * u128::from(self.now_ms - d.since_ms);
+                let worth =
+                    |d: &Demand, cost: u32| u128::from(cost) * u128::from(self.now_ms.saturating_sub(d.since_ms));
                 let (a_worth, b_worth) = (worth(a, terms_a.cost), worth(b, terms_b.cost));
                 (b_worth * self.handle(a.queue)).cmp(&(a_worth * self.handle(b.queue)))
             }
@@ -333,7 +334,7 @@ pub fn before(queue: &QueueView, now_ms: u64, a: &Demand, b: &Demand) -> Orderin
             score(a).cmp(&score(b)).then(age)
         }
         Order::AccumulatingPriority { rates } => {
-            let credit = |d: &Demand| u64::from(rates[usize::from(d.priority)]) * (now_ms - d.since_ms);
+            let credit = |d: &Demand| u64::from(rates[usize::from(d.priority)]) * now_ms.saturating_sub(d.since_ms);
             credit(b).cmp(&credit(a)).then(age)
         }
         Order::EarliestDeadline { targets_ms } => {

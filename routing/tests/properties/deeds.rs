@@ -16,8 +16,8 @@ use routing::state::Tenant;
 
 const CHANNELS: [&str; 3] = ["chat", "email", "voice"];
 const SKILLS: [&str; 2] = ["billing", "ja"];
-const QUEUES: u8 = 3;
-const AGENTS: u8 = 5;
+pub const QUEUES: u8 = 3;
+pub const AGENTS: u8 = 5;
 
 #[derive(Clone, Debug)]
 pub enum Deed {
@@ -100,7 +100,7 @@ pub fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
-fn act() -> impl Strategy<Value = Act> {
+pub fn act() -> impl Strategy<Value = Act> {
     let any = any::<u8>;
     let start = (
         prop::collection::vec(0..QUEUES, 1..3),
@@ -178,15 +178,15 @@ pub fn setting_up() -> Vec<Command> {
     commands
 }
 
-fn queue(n: u8) -> QueueId {
+pub fn queue(n: u8) -> QueueId {
     QueueId(100 - u128::from(n % QUEUES))
 }
 
-fn agent(n: u8) -> AgentId {
+pub fn agent(n: u8) -> AgentId {
     AgentId(u128::from(n % AGENTS) * 7 % 5 + 200)
 }
 
-fn queue_settings(n: u8, shape: u16) -> QueueSettings {
+pub fn queue_settings(n: u8, shape: u16) -> QueueSettings {
     let bit = |at: u16| shape >> at & 1 == 1;
     let mut s = QueueSettings::named(&format!("q{n}"));
     if bit(0) {
@@ -273,7 +273,7 @@ fn relaxations_and_rings(s: &mut QueueSettings, shape: u16) {
     }
 }
 
-fn agent_settings(n: u8, shape: u16) -> AgentSettings {
+pub fn agent_settings(n: u8, shape: u16) -> AgentSettings {
     let bit = |at: u16| shape >> at & 1 == 1;
     let mut s = AgentSettings {
         name: format!("a{n}"),
@@ -340,7 +340,7 @@ fn presence(n: u8) -> PresenceChange {
     }
 }
 
-fn requirements(skills: u8) -> (Vec<Requirement>, Vec<Requirement>) {
+pub fn requirements(skills: u8) -> (Vec<Requirement>, Vec<Requirement>) {
     let ask = |at: u8| {
         let level = 1 + (skills >> 6) % 3;
         Requirement {
@@ -370,19 +370,8 @@ fn pick(tenant: &Tenant, n: u8, phases: &[Phase]) -> Option<ConversationView> {
         .conversations(None)
         .filter(|c| phases.is_empty() || phases.contains(&c.phase))
         .collect();
-    if all.is_empty() {
-        None
-    } else {
-        all.into_iter().nth(usize::from(n) % tenant_len(tenant, phases))
-    }
-}
-
-fn tenant_len(tenant: &Tenant, phases: &[Phase]) -> usize {
-    tenant
-        .conversations(None)
-        .filter(|c| phases.is_empty() || phases.contains(&c.phase))
-        .count()
-        .max(1)
+    let count = all.len().max(1);
+    all.into_iter().nth(usize::from(n) % count)
 }
 
 impl Act {

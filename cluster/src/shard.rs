@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{ShardClock, WallClock};
 use crate::environment::{Blocking, SnapshotFiles};
 use crate::error::StartError;
+use crate::known_bugs::put_in;
 use crate::proposer::{Answer, Proposer};
 use crate::raft::Raft;
 use crate::raft::frames::{ProposeAnswer, ReadAnswer};
@@ -214,6 +215,9 @@ impl Replica {
         let leader = self.leader();
         if leader != Some(self.node) {
             return ReadAnswer::NotLeader(leader);
+        }
+        if put_in("cluster::lease_read") {
+            return ReadAnswer::Index(self.mark.borrow().index);
         }
         match tokio::time::timeout_at(deadline, self.raft.get_read_linearizer(ReadPolicy::ReadIndex)).await {
             Ok(Ok(linearizer)) => ReadAnswer::Index(linearizer.read_log_id().index()),

@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::environment::{Blocking, Environment, Links, OpenLog, OpenSnapshots};
 use crate::error::{InitError, MembershipError, ProposeError, ReadError, StartError};
 use crate::identity::Identity;
+use crate::known_bugs::put_in;
 use crate::raft::frames::{ChangeAnswer, ChangeFrame, ProposeAnswer, ProposeFrame, ReadAnswer};
 use crate::raft::settings;
 use crate::shard::{Parts, Replica};
@@ -290,6 +291,7 @@ impl Shards {
                 ProposeAnswer::Overloaded { retry_after_ms } => {
                     return Err(ProposeError::Overloaded { retry_after_ms });
                 }
+                ProposeAnswer::Unknown if put_in("cluster::unknown_called_failed") => break,
                 ProposeAnswer::Unknown => return Err(ProposeError::OutcomeUnknown),
                 ProposeAnswer::TooLarge => return Err(ProposeError::TooLarge),
                 // Certainly not proposed: try again where the leader is, or when there is one.

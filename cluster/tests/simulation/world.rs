@@ -151,7 +151,7 @@ impl World {
         let files = files.in_life(lives, self.oracle.clone());
         let (logs, snapshots, net, started) = (disk.clone(), files.clone(), self.net.clone(), self.started);
         Environment {
-            open_log: Arc::new(move |shard| Ok(Arc::new(logs.open_log(shard)) as Arc<dyn LogEngine>)),
+            open_log: Arc::new(move |shard| Ok(Arc::new(logs.open_log(shard)?) as Arc<dyn LogEngine>)),
             open_snapshots: Arc::new(move |shard| Ok(Arc::new(snapshots.of_shard(shard)))),
             rows: Arc::new(disk.open_rows()),
             identity: Arc::new(files),

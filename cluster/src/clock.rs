@@ -37,15 +37,27 @@ impl ShardClock {
         }
     }
 
-    /// Called when this node begins to lead: takes wall time as it is, but never less than the log's last stamp.
+    /// Called when this node begins to lead a term: takes wall time as it is, but never less than the log's last stamp. What
+    /// it gave in an earlier term and is not in the log counts no more: time would stand still until it is reached again.
     pub(crate) fn restart(&self, floor_ms: u64) {
         let mut reading = self.reading.lock();
         reading.at = Instant::now();
         reading.time_us = wall_us(&self.wall).max(floor_ms as i64 * 1000);
-        reading.last_stamp_ms = reading.last_stamp_ms.max(floor_ms);
+        reading.last_stamp_ms = floor_ms;
     }
 
-    /// The time now, Unix milliseconds; never less than it gave before.
+    /// The log's last stamp has become known: goes on from there, if that is ahead.
+    pub(crate) fn raise(&self, floor_ms: u64) {
+        let now_ms = self.now_ms();
+        let mut reading = self.reading.lock();
+        if now_ms < floor_ms {
+            reading.at = Instant::now();
+            reading.time_us = floor_ms as i64 * 1000;
+            reading.last_stamp_ms = floor_ms;
+        }
+    }
+
+    /// The time now, Unix milliseconds; never less than it gave before in this term.
     pub(crate) fn now_ms(&self) -> u64 {
         let mut reading = self.reading.lock();
         let now = Instant::now();
@@ -124,6 +136,22 @@ mod tests {
     async fn a_new_leader_starts_at_the_logs_time() {
         let (clock, _) = clock(1_000_000);
         clock.restart(1_000_500);
+        assert_eq!(clock.now_ms(), 1_000_500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stamps_that_never_reached_the_log_do_not_stop_the_time_of_a_later_term() {
+        let (clock, wall) = clock(1_020_000);
+        clock.restart(1_000_000);
+        assert_eq!(clock.now_ms(), 1_020_000);
+        wall.store(1_000_100, Ordering::Relaxed);
+        clock.restart(1_000_000);
+        assert_eq!(clock.now_ms(), 1_000_100);
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert!((1_000_195..=1_000_200).contains(&clock.now_ms()));
+        clock.raise(1_000_150);
+        assert!((1_000_195..=1_000_200).contains(&clock.now_ms()));
+        clock.raise(1_000_500);
         assert_eq!(clock.now_ms(), 1_000_500);
     }
 

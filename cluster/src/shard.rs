@@ -167,8 +167,12 @@ impl Replica {
             return;
         }
         let leads = now.leader == Some(self.node);
-        if leads && (before.leader, before.term, before.ready) != (now.leader, now.term, now.ready) {
-            self.clock.restart(self.mark.borrow().at_ms);
+        if leads {
+            let last_stamp_ms = self.mark.borrow().at_ms;
+            match (before.leader, before.term) == (now.leader, now.term) {
+                true => self.clock.raise(last_stamp_ms),
+                false => self.clock.restart(last_stamp_ms),
+            }
         }
         if (before.leader, before.term) != (now.leader, now.term) {
             tracing::info!(shard = %self.shard, leader = ?now.leader, term = now.term, "leadership");

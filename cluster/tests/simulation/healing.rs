@@ -66,10 +66,9 @@ impl World {
                         .violated(format!("I: no service through node {node}: {states:?}"));
                     return false;
                 }
-                let Some(life) = self.life(node) else {
-                    return false;
-                };
-                if self.propose(&life, 200).await {
+                if let Some(life) = self.life(node)
+                    && self.propose(&life, 200).await
+                {
                     break;
                 }
                 tokio::time::sleep(AGAIN).await;

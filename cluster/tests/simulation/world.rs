@@ -51,8 +51,9 @@ pub(super) struct Node {
     pub(super) clock: NodeClock,
     pub(super) life: Option<Life>,
     starting: bool,
-    /// Something on its disk has rotted: it may refuse to start.
-    pub(super) rotten: bool,
+    crashes: u64,
+    /// Its disk is about to rot: nobody else starts it.
+    pub(super) rots: bool,
 }
 
 struct NoService;
@@ -111,7 +112,8 @@ impl World {
             clock: NodeClock::new(self.started, ahead_ms + random.random_range(0..300)),
             life: None,
             starting: false,
-            rotten: false,
+            crashes: 0,
+            rots: false,
         };
         self.nodes.lock().insert(node, made);
     }
@@ -138,13 +140,28 @@ impl World {
 
     /// Starts a node's process on what its disk holds; does nothing when it runs.
     pub(super) async fn start(&self, node: u64) -> Result<(), StartError> {
-        let may_start = self.with_node(node, |node| node.life.is_none() && !std::mem::replace(&mut node.starting, true));
-        if !may_start {
+        let crashes = self.with_node(node, |node| {
+            let may_start = node.life.is_none() && !node.rots && !node.starting;
+            node.starting |= may_start;
+            may_start.then_some(node.crashes)
+        });
+        let Some(crashes) = crashes else {
             return Ok(());
-        }
+        };
         let lives = Arc::new(AtomicBool::new(true));
         let gate = Gate::default();
         let started = self.start_life(node, lives.clone(), gate.clone()).await;
+        let crashed_meanwhile = self.with_node(node, |node| {
+            node.starting &= node.crashes == crashes;
+            !node.starting
+        });
+        if crashed_meanwhile {
+            lives.store(false, Ordering::Relaxed);
+            if let Ok(shards) = started {
+                tokio::spawn(async move { shards.stop().await });
+            }
+            return Ok(());
+        }
         let life = self.with_node(node, |node| {
             node.starting = false;
             node.life = started.as_ref().ok().map(|shards| Life {
@@ -217,6 +234,7 @@ impl World {
                 true => node.disk.crash_torn(),
                 false => node.disk.crash(),
             }
+            node.crashes += 1;
             node.life.take()
         });
         let Some(life) = life else {

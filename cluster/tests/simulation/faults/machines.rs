@@ -118,10 +118,13 @@ async fn rot(world: &World, random: &mut SmallRng) {
         return;
     }
     let node = world.any_node(random, 0.3);
+    if world.life(node).is_none() {
+        return;
+    }
     world.crash(node, random.random_bool(0.5), random.random_bool(0.5));
     let kind = ["log rotten", "snapshot rotten", "rows rotten"][random.random_range(0..3)];
     let fired = world.with_node(node, |node| {
-        node.rotten = true;
+        node.rots = true;
         match kind {
             "log rotten" => node.disk.damage_log(SHARD),
             "rows rotten" => node.disk.damage_rows(),
@@ -133,6 +136,7 @@ async fn rot(world: &World, random: &mut SmallRng) {
         world.oracle.fired(kind);
     }
     pause(random, 1..300).await;
+    world.with_node(node, |node| node.rots = false);
     match world.start(node).await {
         Ok(()) => {
             if kind == "log rotten" {
@@ -140,7 +144,6 @@ async fn rot(world: &World, random: &mut SmallRng) {
                     .oracle
                     .violated(format!("K: node {node} started on a damaged log"));
             }
-            world.with_node(node, |node| node.rotten = false);
             announce_later(world, node, random);
         }
         Err(error) => {

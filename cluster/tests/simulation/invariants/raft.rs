@@ -99,14 +99,15 @@ impl Logs {
     }
 }
 
-/// A vote is never taken back.
+/// A vote is never taken back. (A candidate may learn that a quorum gave its term to another.)
 pub(in super::super) fn votes_grow(node: u64, before: Option<SavedVote>, now: Option<SavedVote>) -> Verdict {
     let grows = match (before, now) {
         (None, _) => true,
         (Some(_), None) => false,
         (Some(before), Some(now)) => {
-            now.term > before.term
-                || (now.term, now.node) == (before.term, before.node) && (now.committed || !before.committed)
+            let is_same = (now.term, now.node) == (before.term, before.node);
+            let is_settled = now.term == before.term && now.committed && !before.committed;
+            now.term > before.term || is_settled || is_same && now.committed == before.committed
         }
     };
     demand(grows, || format!("G: node {node}'s vote went from {before:?} to {now:?}"))

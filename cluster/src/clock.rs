@@ -41,7 +41,8 @@ impl ShardClock {
         }
     }
 
-    /// Called when this node begins to lead: goes on from its own reading, but never from less than the log's last stamp.
+    /// Called when this node begins to lead a term: goes on from its own reading, but never from less than the log's last stamp.
+    /// What it gave in an earlier term and is not in the log counts no more: time would stand still until it is reached again.
     pub(crate) fn restart(&self, floor_ms: u64) {
         self.now_ms();
         let mut reading = self.reading.lock();
@@ -49,7 +50,18 @@ impl ShardClock {
         let plain = reading.time_us + micros(now.duration_since(reading.at));
         reading.at = now;
         reading.time_us = plain.max(floor_ms as i64 * 1000);
-        reading.last_stamp_ms = reading.last_stamp_ms.max(floor_ms);
+        reading.last_stamp_ms = floor_ms;
+    }
+
+    /// The log's last stamp has become known: goes on from there, if that is ahead.
+    pub(crate) fn raise(&self, floor_ms: u64) {
+        let now_ms = self.now_ms();
+        let mut reading = self.reading.lock();
+        if now_ms < floor_ms {
+            reading.at = Instant::now();
+            reading.time_us = floor_ms as i64 * 1000;
+            reading.last_stamp_ms = floor_ms;
+        }
     }
 
     /// Takes wall time as it is. For a replica that follows, and a wall clock that the cluster's others agree with.
@@ -60,7 +72,7 @@ impl ShardClock {
         reading.last_stamp_ms = 0;
     }
 
-    /// The time now, Unix milliseconds; never less than it gave before, as long as this node leads.
+    /// The time now, Unix milliseconds; never less than it gave before in this term.
     pub(crate) fn now_ms(&self) -> u64 {
         let mut reading = self.reading.lock();
         let now = Instant::now();
@@ -163,6 +175,24 @@ mod tests {
         wall.store(2_000_000, Ordering::Relaxed);
         clock.adopt_wall();
         assert_eq!(clock.now_ms(), 2_000_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stamps_that_never_reached_the_log_do_not_stop_the_time_of_a_later_term() {
+        let (clock, wall) = clock(1_020_000);
+        clock.restart(1_000_000);
+        assert_eq!(clock.now_ms(), 1_020_000);
+        // Deposed, it follows, and is put right.
+        wall.store(1_000_100, Ordering::Relaxed);
+        clock.adopt_wall();
+        clock.restart(1_000_000);
+        assert_eq!(clock.now_ms(), 1_000_100);
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert!((1_000_195..=1_000_200).contains(&clock.now_ms()));
+        clock.raise(1_000_150);
+        assert!((1_000_195..=1_000_200).contains(&clock.now_ms()));
+        clock.raise(1_000_500);
+        assert_eq!(clock.now_ms(), 1_000_500);
     }
 
     #[test]

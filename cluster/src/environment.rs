@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::error::StartError;
-pub use crate::raft::seed_this_thread;
+pub use crate::raft::{Gate, seed_this_thread};
 use crate::state_machine::{ShardId, SnapshotWriter};
 use crate::status::ClusterId;
 use crate::storage::{LogEngine, LogPosition, RowStore};

@@ -25,6 +25,7 @@ pub mod environment;
 pub mod error;
 mod failover;
 mod identity;
+mod known_bugs;
 pub mod limits;
 mod membership;
 mod proposer;

@@ -13,7 +13,7 @@ pub(crate) mod inbound;
 pub(crate) mod log;
 pub(crate) mod machine;
 pub(crate) mod network;
-mod runtime;
+pub(crate) mod runtime;
 pub(crate) mod transfer;
 pub(crate) mod trouble;
 
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use openraft::impls::leader_id_std;
 use openraft::{Config as RaftConfig, SnapshotPolicy, StepDownPolicy};
 
-pub use runtime::seed_this_thread;
+pub use runtime::{Gate, seed_this_thread};
 
 use crate::config::Config;
 use crate::error::StartError;

@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::environment::{Blocking, Environment, Links, OpenLog, OpenSnapshots};
 use crate::error::{InitError, MembershipError, ProposeError, ReadError, StartError};
 use crate::identity::Identity;
+use crate::known_bugs::put_in;
 use crate::raft::frames::{ChangeAnswer, ChangeFrame, ProposeAnswer, ProposeFrame, ReadAnswer};
 use crate::raft::settings;
 use crate::shard::{Parts, Replica};
@@ -340,6 +341,7 @@ impl Shards {
                 ProposeAnswer::Overloaded { retry_after_ms } => {
                     return Err(ProposeError::Overloaded { retry_after_ms });
                 }
+                ProposeAnswer::Unknown if put_in("cluster::unknown_called_failed") => break,
                 ProposeAnswer::Unknown => return Err(ProposeError::OutcomeUnknown),
                 ProposeAnswer::TooLarge => return Err(ProposeError::TooLarge),
                 ProposeAnswer::DiskFull => return Err(ProposeError::DiskFull),

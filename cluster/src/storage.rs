@@ -24,6 +24,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
+use crate::known_bugs::put_in;
 use crate::state_machine::{Row, ShardId};
 
 /// Whether an operation failed only because there was no room for it.
@@ -78,6 +79,15 @@ impl From<StorageError> for io::Error {
 ///
 /// When the call that took it fails by itself, it is dropped without being called.
 pub type OnFlushed = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+/// A known bug (see [`crate::known_bugs`]): calls back before the flush.
+fn early_if_put_in(flushed: OnFlushed) -> OnFlushed {
+    if !put_in("cluster::ack_before_fsync") {
+        return flushed;
+    }
+    flushed(Ok(()));
+    Box::new(|_| {})
+}
 
 /// Index and term of an entry, as the log keeps it (openraft's standard leader id: one leader per term).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]

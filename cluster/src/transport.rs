@@ -14,6 +14,7 @@ mod link;
 #[cfg(test)]
 mod metrics_tests;
 mod outbox;
+pub mod sockets;
 pub mod tcp;
 #[cfg(test)]
 mod tcp_tests;

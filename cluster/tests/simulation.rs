@@ -1,39 +1,27 @@
-//! Three replicas with the real openraft, in one thread, on paused time, from one seed.
+//! Three replicas (or five) with the real openraft, in one thread, on paused time, from one seed.
 //!
 //! Disk, links, clocks and randomness are simulated; everything between them is the code that runs in production. A run
-//! has two phases: first faults (crashes that drop what was not flushed, silent or seen by the peers; partitions, slow
-//! disks, lost frames, clocks apart), while clients propose and read and the invariants are checked at every step; then the faults
-//! end, and the cluster must heal, serve, agree, and still have everything that it acknowledged.
+//! has two phases: first faults, of machines, links and members at the same time, while clients propose and read and the
+//! invariants are checked at every step; then the faults end, and the cluster must heal, serve, agree, and still have
+//! everything that it acknowledged.
 //!
 //! ```text
 //!   seed ──► tokio's scheduler, openraft's timeouts, disks, links, faults, clients ──► trace hash (equal for equal seeds)
 //! ```
 //!
-//! The invariants, by the letters of the project's list: A nothing acknowledged is lost; B reads see what was
-//! acknowledged before; F nothing appears that nobody proposed, and nothing twice; G one leader per term; H equal digests
-//! at equal index; I service once the faults have ended.
+//! The invariants are in `simulation/invariants`, by the letters of the project's list; the faults in `simulation/faults`.
+//! `known_bugs.rs` shows that they find what they are there for.
 
-#[path = "simulation/disk.rs"]
-mod disk;
-#[path = "simulation/faults.rs"]
-mod faults;
-#[path = "simulation/ledger.rs"]
-mod ledger;
-#[path = "simulation/links.rs"]
-mod links;
-#[path = "simulation/oracle.rs"]
-mod oracle;
-#[path = "simulation/run.rs"]
-mod run;
-#[path = "simulation/world.rs"]
-mod world;
+#[path = "simulation/harness.rs"]
+mod harness;
 
-use run::{Report, Settings, run};
+use std::time::{Duration, Instant};
+
+use harness::faults::FAULTS;
+use harness::run::{Report, Settings, run, run_all};
 
 /// Enough for every fault to meet every other a few times.
-const SEEDS: u64 = 240;
-/// Within so many seeds a bug that was put in must have been found.
-const BUG_SEEDS: u64 = 150;
+const SEEDS: u64 = 200;
 
 /// Other seeds than the usual ones: `KAIWA_SIMULATION_SEEDS=1000..2000`.
 fn seeds() -> std::ops::Range<u64> {
@@ -46,63 +34,51 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn nothing_is_lost_and_service_comes_back() {
-    let mut all = Report::default();
     let seeds = seeds();
     let count = seeds.end - seeds.start;
-    for seed in seeds {
-        let report = run(Settings::new(seed));
-        assert!(report.violations.is_empty(), "seed {seed}: {:#?}", report.violations);
-        all.acknowledged += report.acknowledged;
-        all.unknown += report.unknown;
-        all.reads += report.reads;
-        all.crashes += report.crashes;
-        all.partitions += report.partitions;
-        all.terms += report.terms;
-        all.snapshots_received += report.snapshots_received;
+    let started = Instant::now();
+    let mut all = Report::default();
+    let mut failed = Vec::new();
+    run_all(seeds, Settings::new, |seed, report| {
+        all.add(&report);
+        if !report.violations.is_empty() {
+            eprintln!(
+                "seed {seed}: {:#?}\nagain: KAIWA_SIMULATION_SEEDS={seed}..{} cargo test -p kaiwa-cluster --test simulation \
+                 nothing_is_lost -- --nocapture",
+                report.violations,
+                seed + 1
+            );
+            failed.push(seed);
+        }
+        // All of a large run's failures are worth knowing, up to a point.
+        failed.len() < 10
+    });
+    let speed = Duration::from_millis(all.simulated_ms).div_duration_f64(started.elapsed());
+    eprintln!("{count} seeds, {speed:.0} simulated seconds per second: {all:#?}");
+    assert!(failed.is_empty(), "seeds {failed:?}");
+    if count < SEEDS {
+        return;
     }
-    eprintln!("{count} seeds: {all:?}");
     // A run whose faults never fired proves nothing.
+    let rare: Vec<_> = FAULTS
+        .iter()
+        .filter(|fault| all.fired.get(*fault).is_none_or(|fired| *fired < count / 10))
+        .collect();
+    assert!(rare.is_empty(), "too rare: {rare:?}");
     assert!(
-        all.crashes > count && all.partitions > count / 2 && all.terms > count * 2,
-        "{all:?}"
+        all.acknowledged > count * 50 && all.unknown > count && all.reads > count * 10,
+        "{all:#?}"
     );
-    assert!(
-        all.acknowledged > count * 50 && all.unknown > 0 && all.reads > count * 10,
-        "{all:?}"
-    );
-    assert!(all.snapshots_received > count / 4, "{all:?}");
+    assert!(all.terms > count * 2 && all.snapshots_received > count / 2, "{all:#?}");
 }
 
 #[test]
 fn equal_seeds_give_equal_runs() {
-    for seed in [3, 8] {
+    for seed in [3, 8, 9] {
         let (first, second) = (run(Settings::new(seed)), run(Settings::new(seed)));
         assert_eq!(first, second);
         assert_ne!(first.trace, run(Settings::new(seed + 1_000)).trace);
     }
-}
-
-fn first_seed_that_finds(bug: impl Fn(&mut Settings)) -> Option<(u64, Vec<String>)> {
-    (0..BUG_SEEDS).find_map(|seed| {
-        let mut settings = Settings::new(seed);
-        bug(&mut settings);
-        let violations = run(settings).violations;
-        (!violations.is_empty()).then_some((seed, violations))
-    })
-}
-
-#[test]
-fn a_restored_leader_is_found() {
-    let found = first_seed_that_finds(|settings| settings.leader_restore = None);
-    let (seed, violations) = found.expect("leaders that resume their term went unnoticed");
-    eprintln!("enable_leader_restore: None, found by seed {seed}: {violations:#?}");
-}
-
-#[test]
-fn an_acknowledgement_before_the_flush_is_found() {
-    let found = first_seed_that_finds(|settings| settings.acknowledge_before_flush = true);
-    let (seed, violations) = found.expect("disks that lie went unnoticed");
-    eprintln!("acknowledged before the flush, found by seed {seed}: {violations:#?}");
 }
 
 #[test]
@@ -111,8 +87,8 @@ fn a_node_with_a_fast_clock_does_not_go_on_leading() {
         let settings = Settings {
             // It founds the cluster, so it leads first; and there are no faults that could depose it.
             fast_clock: Some(1),
-            faults_for: std::time::Duration::ZERO,
-            quiet_for: std::time::Duration::from_secs(10),
+            faults_for: Duration::ZERO,
+            quiet_for: Duration::from_secs(10),
             ..Settings::new(seed)
         };
         let report = run(settings);

@@ -19,6 +19,7 @@ use super::trouble::Trouble;
 use super::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::codec;
 use crate::environment::{Blocking, SnapshotFiles, Spool};
+use crate::known_bugs::put_in;
 use crate::limits;
 use crate::state_machine::{Batch, ShardId, SnapshotWriter, StateMachine};
 use crate::storage::{LogPosition, RowStore};
@@ -243,6 +244,9 @@ impl Builder {
         let blocking = stores.blocking;
         blocking
             .run_behind("snapshot", limits::SNAPSHOT_NICE, move || {
+                if put_in("cluster::purge_before_snapshot_durable") {
+                    return Ok(());
+                }
                 stores.rows.barrier(stores.shard, index)?;
                 let write: SnapshotWriter = Box::new(move |out| {
                     write_head(&(SCHEMA, meta, at_ms), out)?;

@@ -4,14 +4,18 @@
 //! must be inside its scope or the process panics. A simulation runs on one thread of its own, where a thread-local
 //! seed is enough and has no such trap.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures::FutureExt;
 use openraft::rt::deterministic_rng::DeterministicRng;
 use openraft::rt::{AsyncRuntime, OptionalSend};
+use parking_lot::Mutex;
 use rand::Rng;
 
 #[allow(deprecated, reason = "openraft's own crate for it is no dependency of ours")]
@@ -20,6 +24,7 @@ type Seeded = DeterministicRng<Tokio>;
 
 thread_local! {
     static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+    static GATE: RefCell<Option<Gate>> = const { RefCell::new(None) };
 }
 
 /// From now on the randomness of openraft on this thread (election timeouts) follows from `seed`: for a simulation that
@@ -28,7 +33,51 @@ pub fn seed_this_thread(seed: u64) {
     SEED.set(Some(seed));
 }
 
-fn next_seed() -> u64 {
+/// Lets the raft cores of a simulated node stand still, as a stopped process would: while it is shut they do nothing, and
+/// when it opens they find that all their timers have passed. Clones are the same gate.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<Mutex<GateState>>);
+
+#[derive(Default)]
+struct GateState {
+    shut: bool,
+    waiting: Vec<Waker>,
+}
+
+impl Gate {
+    /// Nothing within goes on.
+    pub fn shut(&self) {
+        self.0.lock().shut = true;
+    }
+
+    /// Everything within goes on.
+    pub fn open(&self) {
+        let mut state = self.0.lock();
+        state.shut = false;
+        state.waiting.drain(..).for_each(Waker::wake);
+    }
+
+    /// Puts a future within, with every task that openraft spawns from it.
+    pub async fn within<T>(self, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        std::future::poll_fn(|context| {
+            {
+                let mut state = self.0.lock();
+                if state.shut {
+                    state.waiting.push(context.waker().clone());
+                    return Poll::Pending;
+                }
+            }
+            let before = GATE.replace(Some(self.clone()));
+            let polled = future.as_mut().poll(context);
+            GATE.set(before);
+            polled
+        })
+        .await
+    }
+}
+
+pub(crate) fn next_seed() -> u64 {
     let Some(seed) = SEED.get() else {
         return rand::rng().random();
     };
@@ -63,7 +112,10 @@ impl AsyncRuntime for Runtime {
         T: Future + OptionalSend + 'static,
         T::Output: OptionalSend + 'static,
     {
-        Tokio::spawn(future)
+        match GATE.with_borrow(Option::clone) {
+            None => Tokio::spawn(future),
+            Some(gate) => Tokio::spawn(gate.within(future)),
+        }
     }
 
     fn sleep(duration: Duration) -> Self::Sleep {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Inner, RETRY};
+use crate::known_bugs::put_in;
 use crate::raft::frames::{ChangeAnswer, ChangeFrame, ProposeAnswer, ProposeFrame, ReadAnswer, kind, pack, unpack};
 use crate::state_machine::ShardId;
 use crate::transport::{CallError, NodeId, Purpose};
@@ -61,6 +62,7 @@ impl Inner {
             .await
         {
             Ok(body) => unpack(&body).map_or(ProposeAnswer::Unknown, |(_, answer)| answer),
+            Err(CallError::OutcomeUnknown(..)) if put_in("cluster::forward_repeated") => ProposeAnswer::NotLeader(None),
             Err(CallError::OutcomeUnknown(..)) => ProposeAnswer::Unknown,
             Err(CallError::Busy(_)) => ProposeAnswer::Overloaded { retry_after_ms: 100 },
             Err(CallError::Refused(_) | CallError::Unreachable(..)) => ProposeAnswer::NotLeader(None),

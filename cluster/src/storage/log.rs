@@ -22,6 +22,7 @@ use raft_log::api::raft_log_writer::RaftLogWriter;
 use super::durable_file::{FailStop, create_folder, forget_cached, sync_folder};
 use super::log_codec::{WalEntry, WalPosition, WalTypes, WalVote};
 use super::{LogEngine, LogPosition, LogState, OnFlushed, StorageError, measures};
+use crate::known_bugs::put_in;
 use crate::limits;
 
 type RaftLog = raft_log::RaftLog<WalTypes>;
@@ -71,6 +72,14 @@ impl raft_log::Callback for FlushDone {
             return;
         };
         match result {
+            Err(_) if put_in("cluster::fsync_error_ignored") => {
+                shared.start_next_flush();
+                shared.settle(waiters, Ok(()));
+            }
+            Err(_) if put_in("cluster::fsync_retried") => {
+                shared.waiting.lock().splice(0..0, waiters);
+                shared.start_next_flush();
+            }
             Ok(()) => {
                 measures::fsync_took("log", self.started.elapsed());
                 shared.start_next_flush();
@@ -215,6 +224,7 @@ impl WalLog {
             .as_mut()
             .ok_or_else(|| io::Error::other("the log is closed"))?;
         change(log).inspect_err(|error| self.stop_unless_refused(error))?;
+        let flushed = super::early_if_put_in(flushed);
         *shared.unflushed_bytes.lock() += bytes;
         shared.waiting.lock().push(Waiter {
             since,

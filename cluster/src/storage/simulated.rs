@@ -1,5 +1,8 @@
 //! A disk that exists in memory, for the simulation: it survives crashes of its node, but what was not flushed does not.
 //!
+//! It can be slow, full, damaged, and fail to flush. What it finds damaged it says when it is opened, as the real engines do,
+//! whose checksums are not simulated.
+//!
 //! Nothing here has a thread or reads a clock: an fsync is a sleep of tokio, whose length comes from the seed, so with
 //! paused time a run depends on its seed alone.
 
@@ -18,6 +21,7 @@ use self::disk_log::LogFile;
 pub use self::disk_log::SimulatedLog;
 use self::disk_rows::RowFile;
 pub use self::disk_rows::SimulatedRows;
+use super::StorageError;
 use crate::state_machine::ShardId;
 
 /// How a disk behaves.
@@ -54,6 +58,10 @@ struct Disk {
     lives: u64,
     /// The next flush fails, and with it its engine.
     fail_flushes: bool,
+    /// There is no room: nothing more is written.
+    full: bool,
+    /// Failures that an engine has met: flushes that failed, and writes without room.
+    failures: u64,
     logs: BTreeMap<ShardId, LogFile>,
     rows: RowFile,
 }
@@ -77,6 +85,8 @@ impl SimulatedDisk {
             random: SmallRng::seed_from_u64(seed),
             lives: 0,
             fail_flushes: false,
+            full: false,
+            failures: 0,
             logs: BTreeMap::new(),
             rows: RowFile::default(),
         };
@@ -86,11 +96,11 @@ impl SimulatedDisk {
     }
 
     /// Opens the log of a shard as the disk has it. Its flushes run on the current tokio runtime.
-    pub fn open_log(&self, shard: ShardId) -> SimulatedLog {
+    pub fn open_log(&self, shard: ShardId) -> Result<SimulatedLog, StorageError> {
         SimulatedLog::open(self.disk.clone(), shard)
     }
 
-    /// Opens the rows of the node as the disk has them.
+    /// Opens the rows of the node as the disk has them. Damaged ones must be set aside first.
     pub fn open_rows(&self) -> SimulatedRows {
         SimulatedRows::open(self.disk.clone())
     }
@@ -101,7 +111,8 @@ impl SimulatedDisk {
         self.crash_keeping(|_, _| 0);
     }
 
-    /// Like [`Self::crash`], but of what was not flushed a random beginning had reached the disk by itself.
+    /// Like [`Self::crash`], but of what was not flushed a random beginning had reached the disk by itself. The record in
+    /// which it ends is torn, which its checksum tells: it is cut off, and so the entries of one append may be kept in part.
     pub fn crash_torn(&self) {
         self.crash_keeping(|random, waiting| random.random_range(0..=waiting));
     }
@@ -125,6 +136,36 @@ impl SimulatedDisk {
     /// From now on (or no longer) flushes fail; an engine that met such a failure never recovers.
     pub fn fail_flushes(&self, fail: bool) {
         self.disk.lock().fail_flushes = fail;
+    }
+
+    /// From now on there is no room (or there is again); an engine that met that takes nothing more until it is opened again.
+    pub fn fill(&self, full: bool) {
+        self.disk.lock().full = full;
+    }
+
+    /// Whether there is no room.
+    pub fn is_full(&self) -> bool {
+        self.disk.lock().full
+    }
+
+    /// Failed flushes, and writes without room, that an engine has met so far.
+    pub fn failures(&self) -> u64 {
+        self.disk.lock().failures
+    }
+
+    /// Bits of a shard's log (or of the vote in it) have rotted: it cannot be opened any more.
+    pub fn damage_log(&self, shard: ShardId) {
+        self.disk.lock().logs.entry(shard).or_default().damage();
+    }
+
+    /// Bits of the rows have rotted.
+    pub fn damage_rows(&self) {
+        self.disk.lock().rows.damage();
+    }
+
+    /// Sets damaged rows aside, which leaves none; says whether they were damaged.
+    pub fn set_damaged_rows_aside(&self) -> bool {
+        self.disk.lock().rows.set_aside_if_damaged()
     }
 
     /// Changes how fast it is, and whether it lies.

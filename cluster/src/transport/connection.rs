@@ -3,20 +3,18 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, counter};
 use parking_lot::RwLock;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::frame::{Frame, FrameError, FrameReader, FrameType, Hello, HelloError, PURPOSE_PROBE, purpose_from_u8};
+use super::sockets::{ReadHalf, Socket, Sockets, WriteHalf};
 use super::tls::TlsContext;
 use crate::transport::{NodeId, Purpose};
-
-type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
-type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// Times of a link.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +34,13 @@ pub(super) struct LinkTimes {
     pub farewell: Duration,
 }
 
+impl LinkTimes {
+    /// A peer that acknowledges nothing for so long is gone.
+    fn dead_after(&self) -> Duration {
+        self.tick * self.silent_ticks
+    }
+}
+
 impl Default for LinkTimes {
     fn default() -> Self {
         Self {
@@ -49,7 +54,7 @@ impl Default for LinkTimes {
     }
 }
 
-/// Who this process says it is.
+/// Who this process says it is, and what it reaches others over.
 pub(super) struct Identity {
     pub node: NodeId,
     pub incarnation: u64,
@@ -57,16 +62,18 @@ pub(super) struct Identity {
     /// Who may connect; `None` for everybody (with TLS: who has a certificate of the authority).
     pub admitted: RwLock<Option<BTreeSet<NodeId>>>,
     pub tls: Option<TlsContext>,
+    pub sockets: Arc<dyn Sockets>,
 }
 
 impl Identity {
-    pub fn new(node: NodeId, incarnation: u64, tls: Option<TlsContext>) -> Self {
+    pub fn new(node: NodeId, incarnation: u64, tls: Option<TlsContext>, sockets: Arc<dyn Sockets>) -> Self {
         Self {
             node,
             incarnation,
             cluster: RwLock::new(None),
             admitted: RwLock::new(None),
             tls,
+            sockets,
         }
     }
 
@@ -145,17 +152,13 @@ pub(super) async fn dial(
     purpose: u8,
 ) -> Result<Connection, ConnectError> {
     let connect = async {
-        let tcp = TcpStream::connect(address).await.map_err(|error| match error.kind() {
+        let tcp = identity.sockets.connect(address).await.map_err(|error| match error.kind() {
             ErrorKind::ConnectionRefused => ConnectError::NobodyListens,
             _ => ConnectError::Tcp(error),
         })?;
-        // Linux may join a connect to a port of its own ephemeral range with itself.
-        if tcp.local_addr().ok() == tcp.peer_addr().ok() {
-            return Err(ConnectError::NobodyListens);
-        }
-        configure(&tcp, times).map_err(ConnectError::Tcp)?;
+        tcp.configure(times.dead_after()).map_err(ConnectError::Tcp)?;
         let (reader, mut writer): (ReadHalf, WriteHalf) = match &identity.tls {
-            None => plain(tcp),
+            None => tcp.split(),
             Some(tls) => split(tls.connect(peer, tcp).await.map_err(ConnectError::Tls)?),
         };
         let mut reader = FrameReader::new(reader);
@@ -183,12 +186,16 @@ pub(super) async fn dial(
 }
 
 /// Takes an incoming connection as far as both hellos. A peer that is refused is told why.
-pub(super) async fn accept(identity: &Identity, times: &LinkTimes, tcp: TcpStream) -> Result<Connection, ConnectError> {
+pub(super) async fn accept(
+    identity: &Identity,
+    times: &LinkTimes,
+    tcp: Box<dyn Socket>,
+) -> Result<Connection, ConnectError> {
     let answer = async {
-        configure(&tcp, times).map_err(ConnectError::Tcp)?;
+        tcp.configure(times.dead_after()).map_err(ConnectError::Tcp)?;
         let mut certified = None;
         let (reader, mut writer): (ReadHalf, WriteHalf) = match &identity.tls {
-            None => plain(tcp),
+            None => tcp.split(),
             Some(tls) => {
                 let stream = tls.accept(tcp).await.map_err(ConnectError::Tls)?;
                 let (_, session) = stream.get_ref();
@@ -285,28 +292,9 @@ async fn say(writer: &mut WriteHalf, frame: Frame) -> std::io::Result<()> {
     writer.flush().await
 }
 
-fn plain(tcp: TcpStream) -> (ReadHalf, WriteHalf) {
-    let (reader, writer) = tcp.into_split();
-    (Box::new(reader), Box::new(writer))
-}
-
 fn split(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> (ReadHalf, WriteHalf) {
     let (reader, writer) = tokio::io::split(stream);
     (Box::new(reader), Box::new(writer))
-}
-
-/// The kernel's own watch over the peer, beside our pings: it also ends connections whose writes nobody acknowledges.
-fn configure(tcp: &TcpStream, times: &LinkTimes) -> std::io::Result<()> {
-    tcp.set_nodelay(true)?;
-    let socket = socket2::SockRef::from(tcp);
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(1))
-        .with_interval(Duration::from_secs(1))
-        .with_retries(3);
-    socket.set_tcp_keepalive(&keepalive)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(times.tick * times.silent_ticks))?;
-    Ok(())
 }
 
 /// Counts the bytes of links of this purpose.

@@ -1,6 +1,7 @@
 //! Connections that other nodes made to us: their calls come in, our replies go out.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,7 +14,6 @@ use futures::stream::FuturesUnordered;
 use metrics::counter;
 use parking_lot::Mutex;
 use tokio::io::AsyncRead;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use super::connection::{ConnectError, Connection, Identity, LinkTimes, accept, byte_counter, refusal};
 use super::frame::{Frame, FrameReader, FrameType, HelloError, PURPOSE_PROBE, purpose_from_u8};
 use super::outbox::Outbox;
+use super::sockets::{Listener, Socket};
 use crate::limits::{
     FRAME_MAX_BYTES, HANDSHAKES_MAX, INBOUND_MAX, LINK_CALLS_MAX, LINK_CALLS_MAX_BYTES, LINK_QUEUE_BYTES,
 };
@@ -76,15 +77,15 @@ impl Inbound {
     }
 
     /// Accepts until stopped; then the port is free.
-    pub async fn listen(self: Arc<Self>, listener: TcpListener) {
+    pub async fn listen(self: Arc<Self>, listener: Box<dyn Listener>) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = self.stop.cancelled() => return,
             };
-            let tcp = match accepted {
-                Ok((tcp, _)) => tcp,
+            let (tcp, from) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -98,7 +99,7 @@ impl Inbound {
             let inbound = Arc::clone(&self);
             self.tasks.spawn(async move {
                 let connection = tokio::select! {
-                    connection = inbound.greet(tcp) => connection,
+                    connection = inbound.greet(tcp, from) => connection,
                     () = inbound.stop.cancelled() => None,
                 };
                 drop(permit);
@@ -109,8 +110,7 @@ impl Inbound {
         }
     }
 
-    async fn greet(&self, tcp: TcpStream) -> Option<(Connection, Purpose)> {
-        let from = tcp.peer_addr().ok();
+    async fn greet(&self, tcp: Box<dyn Socket>, from: SocketAddr) -> Option<(Connection, Purpose)> {
         match accept(&self.identity, &self.times, tcp).await {
             Ok(connection) if connection.peer.purpose == PURPOSE_PROBE => None,
             Ok(connection) => purpose_from_u8(connection.peer.purpose).map(|purpose| (connection, purpose)),
@@ -121,9 +121,9 @@ impl Inbound {
                     | ConnectError::Certificate(_)
                     | ConnectError::NotAdmitted(_)
                     | ConnectError::Hello(HelloError::Protocol(..)) => {
-                        tracing::warn!(?from, %error, "connection refused");
+                        tracing::warn!(%from, %error, "connection refused");
                     }
-                    _ => tracing::debug!(?from, %error, "connection refused"),
+                    _ => tracing::debug!(%from, %error, "connection refused"),
                 }
                 refused(match error {
                     ConnectError::OtherCluster => "cluster",

@@ -14,7 +14,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use metrics::{counter, histogram};
 use parking_lot::Mutex;
-use rand::Rng;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ use super::connection::{ConnectError, Connection, Identity, LinkTimes, byte_coun
 use super::frame::{Frame, FrameReader, FrameType};
 use super::outbox::{NotQueued, Outbox};
 use crate::limits::{FRAME_MAX_BYTES, LINK_CALLS_MAX, LINK_QUEUE, LINK_QUEUE_BYTES};
+use crate::raft::runtime::next_seed;
 use crate::transport::{CallError, LinkEvent, NodeId, Purpose};
 
 /// A longer deadline is taken for this one: no reply takes a day.
@@ -190,7 +192,10 @@ impl Link {
         let before = std::mem::replace(&mut *self.state.lock(), State::Down(error));
         if let State::Up(up) = before {
             up.outbox.discard();
-            for answer in up.open.into_values() {
+            // In the order of the calls, so that a run of the simulation follows from its seed.
+            let mut open: Vec<_> = up.open.into_iter().collect();
+            open.sort_unstable_by_key(|(call, _)| *call);
+            for (_, answer) in open {
                 let _ = answer.send(Err(CallError::OutcomeUnknown(self.peer, why.to_owned())));
             }
         }
@@ -220,6 +225,7 @@ impl Link {
     pub async fn run(self: Arc<Self>, identity: Arc<Identity>, times: LinkTimes, events: broadcast::Sender<LinkEvent>) {
         let let_go = self.let_go.clone();
         let mut backoff = times.backoff_min;
+        let mut random = SmallRng::seed_from_u64(next_seed());
         loop {
             let dialled = tokio::select! {
                 dialled = dial(&identity, &times, self.peer, self.address, self.purpose as u8) => dialled,
@@ -238,7 +244,7 @@ impl Link {
                 }
                 Err(error) => self.not_connected(&error, &events),
             }
-            let pause = backoff.mul_f64(rand::rng().random_range(0.75..1.0));
+            let pause = backoff.mul_f64(random.random_range(0.75..1.0));
             backoff = (backoff * 2).min(times.backoff_max);
             tokio::select! {
                 () = sleep(pause) => {}

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
@@ -20,6 +19,7 @@ use super::connection::{ConnectError, Identity, LinkTimes, dial};
 use super::frame::PURPOSE_PROBE;
 use super::inbound::Inbound;
 use super::link::Link;
+use super::sockets::{Sockets, SystemSockets};
 use super::tls::{TlsContext, TlsError};
 use crate::config::TlsFiles;
 use crate::transport::{
@@ -104,6 +104,18 @@ impl TcpTransport {
         Self::start_with(node, listen, tls, incarnation, handler, LinkTimes::default())
     }
 
+    /// Like [`Self::start`], without TLS, over other streams than the system's: for a simulation.
+    pub fn start_over(
+        sockets: Arc<dyn Sockets>,
+        node: NodeId,
+        listen: SocketAddr,
+        incarnation: u64,
+        handler: SharedHandler,
+    ) -> Result<Arc<Self>, StartError> {
+        let identity = Identity::new(node, incarnation, None, sockets);
+        Self::start_as(identity, listen, handler, LinkTimes::default())
+    }
+
     pub(super) fn start_with(
         node: NodeId,
         listen: SocketAddr,
@@ -113,11 +125,20 @@ impl TcpTransport {
         times: LinkTimes,
     ) -> Result<Arc<Self>, StartError> {
         let tls = tls.map(|files| TlsContext::load(node, files)).transpose()?;
-        let listener = bind(listen).map_err(|error| StartError::Listen(listen, error))?;
-        let local_addr = listener
-            .local_addr()
-            .map_err(|error| StartError::Listen(listen, error))?;
-        let identity = Arc::new(Identity::new(node, incarnation, tls));
+        let identity = Identity::new(node, incarnation, tls, Arc::new(SystemSockets));
+        Self::start_as(identity, listen, handler, times)
+    }
+
+    fn start_as(
+        identity: Identity,
+        listen: SocketAddr,
+        handler: SharedHandler,
+        times: LinkTimes,
+    ) -> Result<Arc<Self>, StartError> {
+        let failed = |error| StartError::Listen(listen, error);
+        let listener = identity.sockets.listen(listen).map_err(failed)?;
+        let local_addr = listener.local_addr().map_err(failed)?;
+        let identity = Arc::new(identity);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let inbound = Arc::new(Inbound::new(
             Arc::clone(&identity),
@@ -185,12 +206,6 @@ impl TcpTransport {
         let link = self.links.read().get(&(to, purpose)).cloned();
         link.ok_or_else(|| CallError::Unreachable(to, "not a peer".into()))
     }
-}
-
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
 }
 
 impl Drop for TcpTransport {

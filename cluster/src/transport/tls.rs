@@ -9,10 +9,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::sockets::Socket;
 use crate::config::TlsFiles;
 use crate::transport::NodeId;
 
@@ -81,13 +81,13 @@ impl TlsContext {
         self.loaded.read().not_after_unix
     }
 
-    pub async fn connect(&self, peer: NodeId, tcp: TcpStream) -> std::io::Result<client::TlsStream<TcpStream>> {
+    pub async fn connect(&self, peer: NodeId, tcp: Box<dyn Socket>) -> std::io::Result<client::TlsStream<Box<dyn Socket>>> {
         let connector = self.loaded.read().connector.clone();
         let name = ServerName::try_from(node_name(peer)).map_err(std::io::Error::other)?;
         connector.connect(name, tcp).await
     }
 
-    pub async fn accept(&self, tcp: TcpStream) -> std::io::Result<server::TlsStream<TcpStream>> {
+    pub async fn accept(&self, tcp: Box<dyn Socket>) -> std::io::Result<server::TlsStream<Box<dyn Socket>>> {
         let acceptor = self.loaded.read().acceptor.clone();
         acceptor.accept(tcp).await
     }

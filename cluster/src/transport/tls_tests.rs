@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use super::certificates::{issue_node, make_authority};
 use super::connection::{ConnectError, Identity, LinkTimes, accept, dial};
 use super::frame::{FrameReader, FrameType, Hello, PURPOSE_PROBE};
+use super::sockets::SystemSockets;
 use super::tcp::{StartError, TcpTransport};
 use super::tcp_tests::{ECHO, ONE, PATIENCE, Recorder, TWO, connected, event, loopback, peer, start, up};
 use super::tls::{TlsContext, TlsError};
@@ -37,7 +38,7 @@ fn files(dir: &TempDir, node: NodeId) -> TlsFiles {
 }
 
 fn identity(node: NodeId, tls: Option<TlsContext>) -> Identity {
-    Identity::new(node, 1, tls)
+    Identity::new(node, 1, tls, Arc::new(SystemSockets))
 }
 
 fn unreachable<T: std::fmt::Debug>(result: Result<T, CallError>) -> String {
@@ -112,7 +113,7 @@ async fn the_certificate_of_one_node_does_not_pass_for_another() {
     one.set_peers(peer(THREE, listener.local_addr().unwrap()));
     let accepting = tokio::spawn(async move {
         let (tcp, _) = listener.accept().await.unwrap();
-        accept(&liar, &times, tcp).await.map(|_| ())
+        accept(&liar, &times, Box::new(tcp)).await.map(|_| ())
     });
     assert!(matches!(accepting.await.unwrap(), Err(ConnectError::Tls(_))));
     assert!(matches!(

@@ -12,11 +12,24 @@ use super::oracle::Oracle;
 use cluster::environment::{IdentityFile, SnapshotFiles, Spool};
 use cluster::state_machine::{ShardId, SnapshotWriter};
 use cluster::storage::LogPosition;
+use cluster::storage::simulated::SimulatedDisk;
+
+/// The newest, and one more in case that one turns out to be damaged.
+const KEPT: usize = 2;
+
+#[derive(Clone)]
+struct Snapshot {
+    position: LogPosition,
+    content: Bytes,
+    /// Its checksum is wrong.
+    damaged: bool,
+}
 
 #[derive(Default)]
 struct Files {
     identity: Option<Bytes>,
-    snapshots: BTreeMap<ShardId, (LogPosition, Bytes)>,
+    /// Oldest first.
+    snapshots: BTreeMap<ShardId, Vec<Snapshot>>,
 }
 
 /// One node's files; they survive crashes.
@@ -25,12 +38,34 @@ pub(super) struct NodeFiles(Arc<Mutex<Files>>);
 
 impl NodeFiles {
     /// The files, as one life of the node sees them: once it has crashed, it writes nothing any more.
-    pub(super) fn in_life(&self, lives: Arc<AtomicBool>, oracle: Oracle) -> LifeFiles {
+    pub(super) fn in_life(&self, lives: Arc<AtomicBool>, disk: SimulatedDisk, oracle: Oracle) -> LifeFiles {
         LifeFiles {
             files: self.clone(),
             lives,
+            disk,
             oracle,
         }
+    }
+
+    /// Bits of the newest snapshot have rotted; says whether there is one.
+    pub(super) fn damage_newest_snapshot(&self, shard: ShardId) -> bool {
+        let mut files = self.0.lock();
+        let newest = files.snapshots.get_mut(&shard).and_then(|snapshots| snapshots.last_mut());
+        newest.map(|newest| newest.damaged = true).is_some()
+    }
+
+    /// What opening does: damaged snapshots are set aside, until a whole one is the newest.
+    pub(super) fn set_damaged_aside(&self, shard: ShardId) -> Option<LogPosition> {
+        let mut files = self.0.lock();
+        let snapshots = files.snapshots.entry(shard).or_default();
+        while snapshots.last().is_some_and(|newest| newest.damaged) {
+            snapshots.pop();
+        }
+        snapshots.last().map(|newest| newest.position)
+    }
+
+    pub(super) fn set_all_aside(&self, shard: ShardId) {
+        self.0.lock().snapshots.remove(&shard);
     }
 }
 
@@ -38,6 +73,7 @@ impl NodeFiles {
 pub(super) struct LifeFiles {
     files: NodeFiles,
     lives: Arc<AtomicBool>,
+    disk: SimulatedDisk,
     oracle: Oracle,
 }
 
@@ -46,6 +82,14 @@ impl LifeFiles {
         match self.lives.load(Ordering::Relaxed) {
             true => Ok(()),
             false => Err(io::Error::other("this node has crashed")),
+        }
+    }
+
+    fn check_room(&self) -> io::Result<()> {
+        self.check()?;
+        match self.disk.is_full() {
+            false => Ok(()),
+            true => Err(io::Error::new(io::ErrorKind::StorageFull, "no room")),
         }
     }
 
@@ -64,7 +108,7 @@ impl IdentityFile for LifeFiles {
     }
 
     fn save(&self, bytes: &[u8]) -> io::Result<()> {
-        self.check()?;
+        self.check_room()?;
         self.files.0.lock().identity = Some(Bytes::copy_from_slice(bytes));
         Ok(())
     }
@@ -79,39 +123,41 @@ impl SnapshotFiles for ShardSnapshots {
     fn publish(&self, position: LogPosition, _digest: u64, write: SnapshotWriter) -> io::Result<()> {
         let mut content = Vec::new();
         write(&mut content)?;
-        self.files.check()?;
-        let snapshots = &mut self.files.files.0.lock().snapshots;
-        if snapshots
-            .get(&self.shard)
-            .is_none_or(|(newest, _)| newest.index <= position.index)
-        {
-            snapshots.insert(self.shard, (position, content.into()));
+        self.files.check_room()?;
+        let mut files = self.files.files.0.lock();
+        let snapshots = files.snapshots.entry(self.shard).or_default();
+        if snapshots.last().is_none_or(|newest| newest.position.index <= position.index) {
+            snapshots.push(Snapshot {
+                position,
+                content: content.into(),
+                damaged: false,
+            });
+            let surplus = snapshots.len().saturating_sub(KEPT);
+            snapshots.drain(..surplus);
         }
         Ok(())
     }
 
     fn newest(&self) -> io::Result<Option<LogPosition>> {
         self.files.check()?;
-        Ok(self
-            .files
-            .files
-            .0
-            .lock()
-            .snapshots
-            .get(&self.shard)
-            .map(|(position, _)| *position))
+        let files = self.files.files.0.lock();
+        let newest = files.snapshots.get(&self.shard).and_then(|snapshots| snapshots.last());
+        Ok(newest.map(|newest| newest.position))
     }
 
     fn open(&self, position: LogPosition) -> io::Result<Box<dyn Read + Send>> {
         self.files.check()?;
-        match self.files.files.0.lock().snapshots.get(&self.shard) {
-            Some((newest, content)) if *newest == position => Ok(Box::new(Cursor::new(content.clone()))),
-            _ => Err(io::Error::new(io::ErrorKind::NotFound, "no such snapshot")),
+        let files = self.files.files.0.lock();
+        let mut snapshots = files.snapshots.get(&self.shard).into_iter().flatten();
+        match snapshots.find(|snapshot| snapshot.position == position) {
+            Some(found) if found.damaged => Err(io::Error::new(io::ErrorKind::InvalidData, "wrong checksum")),
+            Some(found) => Ok(Box::new(Cursor::new(found.content.clone()))),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, "no such snapshot")),
         }
     }
 
     fn spool(&self) -> io::Result<Box<dyn Spool>> {
-        self.files.check()?;
+        self.files.check_room()?;
         self.files.oracle.snapshot_received();
         Ok(Box::new(MemorySpool(Vec::new())))
     }

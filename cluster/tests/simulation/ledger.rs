@@ -10,22 +10,27 @@ use bytes::Bytes;
 use super::oracle::{CommandId, Oracle};
 use cluster::state_machine::{Applied, Batch, Row, SnapshotWriter, StateMachine};
 
+/// So many bytes of nothing make a snapshot travel in three chunks.
+const PADDING: usize = 2_200_000;
+
 pub(super) struct Ledger {
     node: u64,
     oracle: Oracle,
     /// Cleared when the node crashes: what a dead process still does in memory is nobody's business.
     lives: Arc<AtomicBool>,
+    is_large: bool,
     commands: BTreeSet<CommandId>,
     digest: u64,
     at_ms: u64,
 }
 
 impl Ledger {
-    pub(super) fn new(node: u64, oracle: Oracle, lives: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(node: u64, oracle: Oracle, lives: Arc<AtomicBool>, is_large: bool) -> Self {
         Self {
             node,
             oracle,
             lives,
+            is_large,
             commands: BTreeSet::new(),
             digest: 0,
             at_ms: 0,
@@ -56,12 +61,12 @@ impl StateMachine for Ledger {
         }
         if self.is_alive() {
             if batch.at_ms < self.at_ms {
-                self.oracle.violated(format!(
-                    "node {}: the log's time went back at {}",
-                    self.node, batch.index
-                ));
+                let (node, index) = (self.node, batch.index);
+                self.oracle
+                    .violated(format!("time: node {node}: the log's time went back at {index}"));
             }
-            self.oracle.applied(self.node, batch.index, self.digest, &ids);
+            self.oracle
+                .applied(self.node, batch.index, batch.term, self.digest, &ids);
         }
         self.at_ms = batch.at_ms;
         applied
@@ -73,23 +78,26 @@ impl StateMachine for Ledger {
 
     fn snapshot(&mut self) -> SnapshotWriter {
         let (commands, digest, at_ms) = (self.commands.clone(), self.digest, self.at_ms);
+        let padding = if self.is_large { PADDING } else { 0 };
         Box::new(move |out| {
-            out.write_all(&digest.to_le_bytes())?;
-            out.write_all(&at_ms.to_le_bytes())?;
-            commands.iter().try_for_each(|id| out.write_all(&id.to_le_bytes()))
+            for word in [digest, at_ms, commands.len() as u64] {
+                out.write_all(&word.to_le_bytes())?;
+            }
+            commands.iter().try_for_each(|id| out.write_all(&id.to_le_bytes()))?;
+            out.write_all(&vec![0; padding])
         })
     }
 
     fn restore(&mut self, from: &mut dyn Read) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        from.read_to_end(&mut bytes)?;
-        let mut words = bytes
-            .chunks_exact(8)
-            .map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")));
-        let short = || io::Error::new(io::ErrorKind::UnexpectedEof, "a ledger's head is missing");
-        self.digest = words.next().ok_or_else(short)?;
-        self.at_ms = words.next().ok_or_else(short)?;
-        self.commands = words.collect();
+        let mut word = || {
+            let mut bytes = [0; 8];
+            from.read_exact(&mut bytes).map(|()| u64::from_le_bytes(bytes))
+        };
+        self.digest = word()?;
+        self.at_ms = word()?;
+        let count = word()?;
+        self.commands = (0..count).map(|_| word()).collect::<io::Result<_>>()?;
+        io::copy(from, &mut io::sink())?;
         if self.is_alive() {
             self.oracle.restored(self.node, self.commands.clone());
         }

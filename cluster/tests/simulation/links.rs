@@ -1,26 +1,32 @@
-//! Links between the simulated nodes: ordered per pair and purpose, with seeded delays and losses, and cut as wanted.
+//! Links between the simulated nodes: ordered per connection, with seeded delays and losses, cut, held and broken as wanted.
 //!
-//! A frame over a cut link, or one that is lost, is never heard of again: its call ends with its deadline. A node whose
-//! process died refuses connections, and its peers' links end at once; one that lost power does neither.
+//! A frame over a cut link, or one that is lost, is never heard of again: its call ends with its deadline. A frame over a
+//! held link waits until the link is let go. A node whose process died refuses connections, and its peers' links end at
+//! once; one that lost power does neither. When a connection breaks, what was on it may still arrive, late, beside what the
+//! next one carries. Raft's own frames may arrive a second time, as after a retry; nothing else may, nor does over TCP.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod transport;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use cluster::environment::Links;
-use cluster::status::ClusterId;
-use cluster::transport::{CallError, Caller, LinkEvent, NodeId, PeerAddress, Purpose, Reply, SharedHandler, Transport};
+pub(super) use self::transport::SimulatedLinks;
+use super::oracle::Oracle;
+use cluster::transport::{Caller, LinkEvent, NodeId, Purpose, Reply, SharedHandler};
 
 const EVENTS_KEPT: usize = 1_024;
+/// Kinds up to this are openraft's calls, which it repeats by itself: append, votes, hand-over, heartbeat.
+const REPEATED_KINDS: std::ops::RangeInclusive<u16> = 1..=5;
+const USUAL_DELAY_MAX_US: u64 = 3_000;
 
 /// How a node is to be reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,45 +48,88 @@ struct Endpoint {
 
 struct Frame {
     arrives: Instant,
-    sender_incarnation: u64,
     kind: u16,
     body: Bytes,
     /// `None` for frames without a reply.
     reply: Option<oneshot::Sender<Bytes>>,
 }
 
+/// One connection.
+#[derive(Clone)]
+struct Connection {
+    number: u64,
+    frames: mpsc::UnboundedSender<Frame>,
+    /// Its caller knows that it is broken.
+    broken: CancellationToken,
+}
+
+/// How links behave now.
+#[derive(Clone, Copy)]
+pub(super) struct Weather {
+    pub(super) delay_max_us: u64,
+    pub(super) loss: f64,
+    /// Of Raft's own calls, so many arrive a second time.
+    pub(super) copies: f64,
+}
+
+const FAIR: Weather = Weather {
+    delay_max_us: USUAL_DELAY_MAX_US,
+    loss: 0.0,
+    copies: 0.0,
+};
+
+/// A piece of a snapshot that arrives: how many have, and the last one's way.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Pieces {
+    pub(super) count: u64,
+    pub(super) from: NodeId,
+    pub(super) to: NodeId,
+}
+
 struct State {
     random: SmallRng,
     endpoints: BTreeMap<NodeId, Endpoint>,
-    cut: BTreeSet<(NodeId, NodeId)>,
-    queues: BTreeMap<(NodeId, NodeId, Purpose), mpsc::UnboundedSender<Frame>>,
-    incarnations: u64,
-    delay_max_us: u64,
-    loss: f64,
+    /// How many faults cut, or hold, what goes from one node to another.
+    cut: BTreeMap<(NodeId, NodeId), u32>,
+    held: BTreeMap<(NodeId, NodeId), u32>,
+    connections: BTreeMap<(NodeId, NodeId, Purpose), Connection>,
+    numbers: u64,
+    weather: Weather,
 }
 
 /// All links; clones are the same net.
 #[derive(Clone)]
-pub(super) struct Net(Arc<Mutex<State>>);
+pub(super) struct Net {
+    state: Arc<Mutex<State>>,
+    /// Something was let go.
+    let_go: Arc<watch::Sender<()>>,
+    pub(super) pieces: Arc<watch::Sender<Pieces>>,
+    oracle: Oracle,
+}
 
 impl Net {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(State {
+    pub(super) fn new(seed: u64, oracle: Oracle) -> Self {
+        let state = State {
             random: SmallRng::seed_from_u64(seed),
             endpoints: BTreeMap::new(),
-            cut: BTreeSet::new(),
-            queues: BTreeMap::new(),
-            incarnations: 0,
-            delay_max_us: 3_000,
-            loss: 0.0,
-        })))
+            cut: BTreeMap::new(),
+            held: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            numbers: 0,
+            weather: FAIR,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            let_go: Arc::new(watch::channel(()).0),
+            pieces: Arc::new(watch::channel(Pieces::default()).0),
+            oracle,
+        }
     }
 
     /// Lets a node in, in a new incarnation.
     pub(super) fn join(&self, node: NodeId, handler: SharedHandler) -> SimulatedLinks {
-        let mut state = self.0.lock();
-        state.incarnations += 1;
-        let incarnation = state.incarnations;
+        let mut state = self.state.lock();
+        let incarnation = state.next_number();
         let events = broadcast::channel(EVENTS_KEPT).0;
         let endpoint = Endpoint {
             handler,
@@ -89,16 +138,13 @@ impl Net {
             door: Door::Open,
         };
         state.endpoints.insert(node, endpoint);
-        SimulatedLinks(Arc::new(SimulatedTransport {
-            net: self.clone(),
-            node,
-            incarnation,
-        }))
+        state.forget_connections(|from, to| from == node || to == node);
+        SimulatedLinks::new(self.clone(), node, incarnation)
     }
 
     /// Tells the others that a node is back; they notice when their links reconnect.
     pub(super) fn announce(&self, node: NodeId) {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let Some(incarnation) = state.endpoints.get(&node).map(|endpoint| endpoint.incarnation) else {
             return;
         };
@@ -115,7 +161,7 @@ impl Net {
 
     /// Takes a node out: its process died (`seen`), or its machine did.
     pub(super) fn leave(&self, node: NodeId, seen: bool) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if let Some(endpoint) = state.endpoints.get_mut(&node) {
             endpoint.door = if seen { Door::Refuses } else { Door::Silent };
         }
@@ -123,104 +169,168 @@ impl Net {
             return;
         }
         for (&peer, endpoint) in &state.endpoints {
-            if peer != node && !state.cut.contains(&(node, peer)) {
-                let down = LinkEvent::Down {
-                    peer: node,
-                    purpose: Purpose::Raft,
-                    goodbye: false,
-                };
-                let _ = endpoint.events.send(down);
+            if peer != node && !state.cut.contains_key(&(node, peer)) {
+                let _ = endpoint.events.send(down(node));
             }
+        }
+        state.forget_connections(|from, to| from == node || to == node);
+    }
+
+    /// The connections between two nodes break, and can be made again at once. `lingers`: what was on them still arrives.
+    pub(super) fn reset(&self, one: NodeId, other: NodeId, lingers: bool) {
+        let mut told = Vec::new();
+        {
+            let mut state = self.state.lock();
+            for (here, peer) in [(one, other), (other, one)] {
+                if let Some(endpoint) = state.endpoints.get(&here) {
+                    let _ = endpoint.events.send(down(peer));
+                }
+            }
+            let broken = state.forget_connections(|from, to| (from, to) == (one, other) || (from, to) == (other, one));
+            for (from, to, connection) in broken {
+                let caller = Caller { node: from, connection };
+                told.extend(state.endpoints.get(&to).map(|endpoint| (endpoint.handler.clone(), caller)));
+            }
+        }
+        if !lingers {
+            told.into_iter().for_each(|(handler, caller)| handler.on_disconnect(caller));
         }
     }
 
-    /// The links between two nodes break, and can be made again at once.
-    pub(super) fn reset(&self, one: NodeId, other: NodeId) {
-        let state = self.0.lock();
-        for (here, peer) in [(one, other), (other, one)] {
-            if let Some(endpoint) = state.endpoints.get(&here) {
-                let down = LinkEvent::Down {
-                    peer,
-                    purpose: Purpose::Raft,
-                    goodbye: false,
-                };
-                let _ = endpoint.events.send(down);
-            }
-        }
-    }
-
-    /// Nothing goes from `from` to `to` until it is healed.
+    /// Nothing goes from `from` to `to` until it is mended, as often as it was cut.
     pub(super) fn cut(&self, from: NodeId, to: NodeId) {
-        self.0.lock().cut.insert((from, to));
+        *self.state.lock().cut.entry((from, to)).or_default() += 1;
     }
 
-    /// All links work again.
-    pub(super) fn heal(&self) {
-        let mut state = self.0.lock();
-        state.cut.clear();
-        state.loss = 0.0;
-        state.delay_max_us = 3_000;
+    pub(super) fn mend(&self, from: NodeId, to: NodeId) {
+        take_one(&mut self.state.lock().cut, (from, to));
     }
 
-    /// From now on links are so slow, and lose so many frames.
-    pub(super) fn disturb(&self, delay_max_us: u64, loss: f64) {
-        let mut state = self.0.lock();
-        state.delay_max_us = delay_max_us;
-        state.loss = loss;
+    /// What goes from `from` to `to` waits until it is let go, as often as it was held; then it arrives at once.
+    pub(super) fn hold(&self, from: NodeId, to: NodeId) {
+        *self.state.lock().held.entry((from, to)).or_default() += 1;
+    }
+
+    pub(super) fn let_go(&self, from: NodeId, to: NodeId) {
+        take_one(&mut self.state.lock().held, (from, to));
+        self.let_go.send_replace(());
+    }
+
+    /// From now on links behave so.
+    pub(super) fn set_weather(&self, weather: Weather) {
+        self.state.lock().weather = weather;
+    }
+
+    pub(super) fn clear_up(&self) {
+        self.set_weather(FAIR);
     }
 
     fn delay(&self) -> Duration {
-        let mut state = self.0.lock();
-        let most = state.delay_max_us;
+        let mut state = self.state.lock();
+        let most = state.weather.delay_max_us;
         Duration::from_micros(state.random.random_range(200..=most.max(201)))
+    }
+
+    async fn while_held(&self, from: NodeId, to: NodeId) {
+        let mut let_go = self.let_go.subscribe();
+        while self.state.lock().held.contains_key(&(from, to)) {
+            // The sender lives as long as this net.
+            let _ = let_go.changed().await;
+        }
     }
 
     /// Whether a frame gets through now.
     fn passes(&self, from: NodeId, to: NodeId) -> bool {
-        let mut state = self.0.lock();
-        let loss = state.loss;
+        let mut state = self.state.lock();
+        let loss = state.weather.loss;
         let lost = loss > 0.0 && state.random.random_bool(loss);
-        !lost && !state.cut.contains(&(from, to))
+        !lost && !state.cut.contains_key(&(from, to))
     }
 
-    fn push(&self, from: NodeId, to: NodeId, purpose: Purpose, frame: Frame) {
-        let mut state = self.0.lock();
-        let queue = state.queues.entry((from, to, purpose)).or_insert_with(|| {
-            let (queue, frames) = mpsc::unbounded_channel();
-            tokio::spawn(self.clone().carry(from, to, purpose, frames));
-            queue
-        });
-        let _ = queue.send(frame);
+    fn handler(&self, to: NodeId) -> Option<SharedHandler> {
+        let state = self.state.lock();
+        let endpoint = state.endpoints.get(&to).filter(|endpoint| endpoint.door == Door::Open);
+        endpoint.map(|endpoint| endpoint.handler.clone())
     }
 
-    /// One link: frames arrive in the order in which they were sent.
-    async fn carry(self, from: NodeId, to: NodeId, purpose: Purpose, mut frames: mpsc::UnboundedReceiver<Frame>) {
+    /// The connection that frames go out on now.
+    fn connection(&self, from: NodeId, to: NodeId, purpose: Purpose) -> Connection {
+        let mut state = self.state.lock();
+        if let Some(connection) = state.connections.get(&(from, to, purpose)) {
+            return connection.clone();
+        }
+        let number = state.next_number();
+        let (frames, queue) = mpsc::unbounded_channel();
+        let connection = Connection {
+            number,
+            frames,
+            broken: CancellationToken::new(),
+        };
+        state.connections.insert((from, to, purpose), connection.clone());
+        let caller = Caller {
+            node: from,
+            connection: number,
+        };
+        tokio::spawn(self.clone().carry(caller, to, purpose, queue));
+        connection
+    }
+
+    /// One connection: frames arrive in the order in which they were sent.
+    async fn carry(self, from: Caller, to: NodeId, purpose: Purpose, mut frames: mpsc::UnboundedReceiver<Frame>) {
         while let Some(frame) = frames.recv().await {
             tokio::time::sleep_until(frame.arrives).await;
-            if !self.passes(from, to) {
+            self.while_held(from.node, to).await;
+            if !self.passes(from.node, to) {
                 continue;
             }
-            let handler = {
-                let state = self.0.lock();
-                let endpoint = state.endpoints.get(&to).filter(|endpoint| endpoint.door == Door::Open);
-                endpoint.map(|endpoint| endpoint.handler.clone())
-            };
-            let Some(handler) = handler else {
+            if purpose == Purpose::Snapshots {
+                self.pieces.send_modify(|pieces| {
+                    *pieces = Pieces {
+                        count: pieces.count + 1,
+                        from: from.node,
+                        to,
+                    }
+                });
+            }
+            let Some(handler) = self.handler(to) else {
                 continue;
             };
-            let caller = Caller {
-                node: from,
-                connection: frame.sender_incarnation,
-            };
+            self.copy_now_and_then(from, to, purpose, &frame);
             match frame.reply {
-                None => handler.on_send(caller, purpose, frame.kind, frame.body),
+                None => handler.on_send(from, purpose, frame.kind, frame.body),
                 Some(back) => {
                     let (reply, answered) = oneshot::channel();
-                    handler.on_call(caller, purpose, frame.kind, frame.body, Reply(reply));
-                    tokio::spawn(self.clone().carry_back(to, from, answered, back));
+                    handler.on_call(from, purpose, frame.kind, frame.body, Reply(reply));
+                    tokio::spawn(self.clone().carry_back(to, from.node, answered, back));
                 }
             }
         }
+    }
+
+    /// A copy comes later, on another connection, and nobody hears its answer.
+    fn copy_now_and_then(&self, from: Caller, to: NodeId, purpose: Purpose, frame: &Frame) {
+        if purpose != Purpose::Raft || !REPEATED_KINDS.contains(&frame.kind) {
+            return;
+        }
+        let (connection, late_ms) = {
+            let mut state = self.state.lock();
+            let copies = state.weather.copies;
+            if copies == 0.0 || !state.random.random_bool(copies) {
+                return;
+            }
+            (state.next_number(), state.random.random_range(1..400))
+        };
+        let caller = Caller { connection, ..from };
+        let (net, kind, body) = (self.clone(), frame.kind, frame.body.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(late_ms)).await;
+            net.while_held(caller.node, to).await;
+            if let Some(handler) = net.handler(to).filter(|_| net.passes(caller.node, to)) {
+                net.oracle.fired("frame repeated");
+                handler.on_call(caller, purpose, kind, body, Reply(oneshot::channel().0));
+                handler.on_disconnect(caller);
+            }
+        });
     }
 
     async fn carry_back(
@@ -232,17 +342,30 @@ impl Net {
     ) {
         let answered = answered.await;
         tokio::time::sleep(self.delay()).await;
-        let lives = self
-            .0
-            .lock()
-            .endpoints
-            .get(&from)
-            .is_some_and(|endpoint| endpoint.door == Door::Open);
+        self.while_held(from, to).await;
+        let lives = self.handler(from).is_some();
         match answered {
             Ok(body) if lives && self.passes(from, to) => drop(back.send(body)),
             // The other side let the call fall: the caller hears that at once.
             Err(_) if lives => drop(back),
             _ => never(back).await,
+        }
+    }
+}
+
+fn down(peer: NodeId) -> LinkEvent {
+    LinkEvent::Down {
+        peer,
+        purpose: Purpose::Raft,
+        goodbye: false,
+    }
+}
+
+fn take_one(counts: &mut BTreeMap<(NodeId, NodeId), u32>, way: (NodeId, NodeId)) {
+    if let Some(count) = counts.get_mut(&way) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&way);
         }
     }
 }
@@ -254,9 +377,15 @@ async fn never(back: oneshot::Sender<Bytes>) {
 }
 
 impl State {
+    fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
     /// Whether a connection from one node to another can be made.
     fn reaches(&self, from: NodeId, to: NodeId) -> bool {
-        !self.cut.contains(&(from, to)) && !self.cut.contains(&(to, from))
+        let stopped = |way| self.cut.contains_key(&way) || self.held.contains_key(&way);
+        !stopped((from, to)) && !stopped((to, from))
     }
 
     fn is_current(&self, node: NodeId, incarnation: u64) -> bool {
@@ -264,122 +393,15 @@ impl State {
             .get(&node)
             .is_some_and(|endpoint| endpoint.incarnation == incarnation && endpoint.door == Door::Open)
     }
-}
 
-struct SimulatedTransport {
-    net: Net,
-    node: NodeId,
-    incarnation: u64,
-}
-
-impl SimulatedTransport {
-    /// Queues a frame, unless its sender is dead or nobody listens.
-    fn queue(
-        &self,
-        to: NodeId,
-        purpose: Purpose,
-        kind: u16,
-        body: Bytes,
-        reply: Option<oneshot::Sender<Bytes>>,
-    ) -> Result<(), CallError> {
-        {
-            let state = self.net.0.lock();
-            if !state.is_current(self.node, self.incarnation) {
-                return Err(CallError::Unreachable(to, "this node has crashed".into()));
-            }
-            match state.endpoints.get(&to).map(|endpoint| endpoint.door) {
-                None => return Err(CallError::Refused(to)),
-                Some(Door::Refuses) if state.reaches(self.node, to) => return Err(CallError::Refused(to)),
-                Some(_) => {}
-            }
-        }
-        let arrives = Instant::now() + self.net.delay();
-        let frame = Frame {
-            arrives,
-            sender_incarnation: self.incarnation,
-            kind,
-            body,
-            reply,
-        };
-        self.net.push(self.node, to, purpose, frame);
-        Ok(())
-    }
-}
-
-impl Transport for SimulatedTransport {
-    fn node(&self) -> NodeId {
-        self.node
-    }
-
-    fn call(
-        &self,
-        to: NodeId,
-        purpose: Purpose,
-        kind: u16,
-        body: Bytes,
-        deadline: Duration,
-    ) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        let (reply, answered) = oneshot::channel();
-        let queued = self.queue(to, purpose, kind, body, Some(reply));
-        async move {
-            queued?;
-            let unknown = |why: &str| CallError::OutcomeUnknown(to, why.into());
-            match tokio::time::timeout(deadline, answered).await {
-                Ok(Ok(body)) => Ok(body),
-                Ok(Err(_)) => Err(unknown("let fall")),
-                Err(_) => Err(unknown("deadline")),
-            }
-        }
-        .boxed()
-    }
-
-    fn send(&self, to: NodeId, purpose: Purpose, kind: u16, body: Bytes) -> Result<(), CallError> {
-        self.queue(to, purpose, kind, body, None)
-    }
-
-    fn set_peers(&self, _peers: BTreeMap<NodeId, PeerAddress>) {}
-
-    fn probe(&self, peer: NodeId) -> BoxFuture<'static, Result<u64, CallError>> {
-        let net = self.net.clone();
-        let node = self.node;
-        async move {
-            tokio::time::sleep(net.delay()).await;
-            let (door, incarnation) = {
-                let state = net.0.lock();
-                let there = state.endpoints.get(&peer).filter(|_| state.reaches(node, peer));
-                there.map_or((Door::Silent, 0), |there| (there.door, there.incarnation))
-            };
-            match door {
-                Door::Open => Ok(incarnation),
-                Door::Refuses => Err(CallError::Refused(peer)),
-                Door::Silent => {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    Err(CallError::Unreachable(peer, "no answer".into()))
-                }
-            }
-        }
-        .boxed()
-    }
-
-    fn watch(&self) -> broadcast::Receiver<LinkEvent> {
-        let state = self.net.0.lock();
-        match state.endpoints.get(&self.node) {
-            Some(endpoint) => endpoint.events.subscribe(),
-            None => broadcast::channel(1).1,
-        }
-    }
-}
-
-pub(super) struct SimulatedLinks(Arc<SimulatedTransport>);
-
-impl Links for SimulatedLinks {
-    fn transport(&self) -> Arc<dyn Transport> {
-        self.0.clone()
-    }
-
-    fn joined(&self, _cluster: ClusterId) {}
-
-    fn stop(&self) -> BoxFuture<'_, ()> {
-        std::future::ready(()).boxed()
+    /// Breaks connections: their calls fail, and new frames go out on new ones.
+    fn forget_connections(&mut self, which: impl Fn(NodeId, NodeId) -> bool) -> Vec<(NodeId, NodeId, u64)> {
+        let broken = self.connections.extract_if(.., |(from, to, _), _| which(*from, *to));
+        broken
+            .map(|((from, to, _), connection)| {
+                connection.broken.cancel();
+                (from, to, connection.number)
+            })
+            .collect()
     }
 }

@@ -1,6 +1,7 @@
-//! A simulated cluster, its clients, and the course of a run.
+//! A simulated cluster: its nodes, and how they start and end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,40 +14,46 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 
+use super::clock::NodeClock;
 use super::disk::NodeFiles;
 use super::faults;
 use super::ledger::Ledger;
 use super::links::Net;
+use super::members::Members;
 use super::oracle::Oracle;
 use super::run::{Report, Settings};
+use super::watch;
+use super::watched_log::WatchedLog;
 use cluster::config::{Config, RaftTimes};
-use cluster::environment::{Blocking, Environment, Links};
-use cluster::error::{ProposeError, StartError};
-use cluster::shards::{Lane, Service, Shards};
+use cluster::environment::{Blocking, Environment, Gate, Links};
+use cluster::error::StartError;
+use cluster::shards::{Service, Shards};
 use cluster::state_machine::{ShardId, StateMachine};
-use cluster::status::Role;
 use cluster::storage::LogEngine;
 use cluster::storage::simulated::{DiskBehaviour, SimulatedDisk};
 use cluster::transport::{NodeId, PeerAddress};
 
-pub(super) const NODES: [u64; 3] = [1, 2, 3];
-const SHARD: ShardId = ShardId(0);
-const CLIENTS: u64 = 3;
-/// After the faults, the cluster must serve and agree within this.
-const HEAL: Duration = Duration::from_secs(20);
-const DAY_MS: u64 = 1_700_000_000_000;
+pub(super) const SHARD: ShardId = ShardId(0);
 
 /// One life of a node's process.
+#[derive(Clone)]
 pub(super) struct Life {
     pub(super) shards: Shards,
-    lives: Arc<AtomicBool>,
+    pub(super) lives: Arc<AtomicBool>,
+    pub(super) gate: Gate,
+    /// Its disk was full, or failed: the replica may stop.
+    pub(super) troubled: Arc<AtomicBool>,
 }
 
 pub(super) struct Node {
     pub(super) disk: SimulatedDisk,
-    files: NodeFiles,
-    clock_offset_ms: u64,
+    pub(super) files: NodeFiles,
+    pub(super) clock: NodeClock,
     pub(super) life: Option<Life>,
+    starting: bool,
+    crashes: u64,
+    /// Its disk is about to rot: nobody else starts it.
+    pub(super) rots: bool,
 }
 
 struct NoService;
@@ -67,102 +74,157 @@ pub(super) struct World {
     pub(super) oracle: Oracle,
     pub(super) net: Net,
     pub(super) nodes: Arc<Mutex<BTreeMap<u64, Node>>>,
+    pub(super) members: Members,
+    random: Arc<Mutex<SmallRng>>,
     started: Instant,
-    next_command: Arc<AtomicU64>,
-    clients_run: Arc<AtomicBool>,
+    pub(super) next_command: Arc<AtomicU64>,
+    pub(super) clients_run: Arc<AtomicBool>,
 }
 
 impl World {
     pub(super) fn new(settings: Settings) -> Self {
         let mut random = SmallRng::seed_from_u64(settings.seed);
-        let net = Net::new(random.random());
-        let nodes = NODES.map(|node| {
-            let disk = SimulatedDisk::new(random.random(), disk_behaviour(&settings, 2_000));
-            let ahead_ms = if settings.fast_clock == Some(node) { 10_000 } else { 0 };
-            let clock_offset_ms = ahead_ms + random.random_range(0..300);
-            (
-                node,
-                Node {
-                    disk,
-                    files: NodeFiles::default(),
-                    clock_offset_ms,
-                    life: None,
-                },
-            )
-        });
-        Self {
-            settings,
-            oracle: Oracle::new(),
-            net,
-            nodes: Arc::new(Mutex::new(nodes.into())),
+        let oracle = Oracle::new();
+        let world = Self {
+            net: Net::new(random.random(), oracle.clone()),
+            oracle,
+            nodes: Arc::default(),
+            members: Members::new(settings.nodes()),
+            random: Arc::new(Mutex::new(random)),
             started: Instant::now(),
             next_command: Arc::default(),
             clients_run: Arc::new(AtomicBool::new(true)),
+            settings,
+        };
+        for node in world.members.all() {
+            world.make_node(node);
         }
+        world
+    }
+
+    /// A new machine with an empty disk.
+    pub(super) fn make_node(&self, node: u64) {
+        let mut random = self.random.lock();
+        let ahead_ms = if self.settings.fast_clock == Some(node) { 10_000 } else { 0 };
+        let made = Node {
+            disk: SimulatedDisk::new(random.random(), disk_behaviour(2_000)),
+            files: NodeFiles::default(),
+            clock: NodeClock::new(self.started, ahead_ms + random.random_range(0..300)),
+            life: None,
+            starting: false,
+            crashes: 0,
+            rots: false,
+        };
+        self.nodes.lock().insert(node, made);
     }
 
     /// The whole run.
     pub(super) async fn run(self) -> Report {
-        for node in NODES {
-            self.start(node).await;
+        for node in self.members.all() {
+            self.start_or_blame(node).await;
         }
-        if let Err(error) = self.shards(1).expect("node 1 was started").init(addresses(), 0).await {
+        let founder = self.shards(1).expect("node 1 was started");
+        if let Err(error) = founder.init(addresses(self.members.all()), 0).await {
             self.oracle.violated(format!("I: the cluster is not made: {error}"));
-            return self.oracle.finish(&[]);
+            return self.oracle.report();
         }
-        for client in 0..CLIENTS {
-            tokio::spawn(self.clone().client(client));
-        }
-        let random = SmallRng::seed_from_u64(self.settings.seed ^ 0xfa_17);
-        faults::run(&self, random).await;
+        self.run_clients();
+        let changes = faults::run(&self).await;
         tokio::time::sleep(self.settings.quiet_for).await;
-        self.heal().await;
+        self.heal(changes).await;
         Report {
             last_leader: self.leader(),
-            ..self.oracle.finish(&NODES)
+            ..self.oracle.report()
         }
     }
 
-    /// Starts a node's process on what its disk holds.
-    pub(super) async fn start(&self, node: u64) {
-        let lives = Arc::new(AtomicBool::new(true));
-        let environment = self.environment(node, lives.clone());
-        let (oracle, alive) = (self.oracle.clone(), lives.clone());
-        let factory =
-            Arc::new(move |_| Box::new(Ledger::new(node, oracle.clone(), alive.clone())) as Box<dyn StateMachine>);
-        match Shards::start_in(config(node), factory, Arc::new(NoService), environment).await {
-            Ok(shards) => {
-                tokio::spawn(watch_leadership(
-                    self.oracle.clone(),
-                    node,
-                    shards.clone(),
-                    lives.clone(),
-                ));
-                self.with_node(node, |node| node.life = Some(Life { shards, lives }));
-            }
-            Err(error) => self.oracle.violated(format!("node {node} does not start: {error}")),
-        }
-    }
-
-    fn environment(&self, node: u64, lives: Arc<AtomicBool>) -> Environment {
-        let (disk, files, offset_ms) = self.with_node(node, |node| {
-            (node.disk.clone(), node.files.clone(), node.clock_offset_ms)
+    /// Starts a node's process on what its disk holds; does nothing when it runs.
+    pub(super) async fn start(&self, node: u64) -> Result<(), StartError> {
+        let crashes = self.with_node(node, |node| {
+            let may_start = node.life.is_none() && !node.rots && !node.starting;
+            node.starting |= may_start;
+            may_start.then_some(node.crashes)
         });
-        let files = files.in_life(lives, self.oracle.clone());
-        let (logs, snapshots, net, started) = (disk.clone(), files.clone(), self.net.clone(), self.started);
-        Environment {
-            open_log: Arc::new(move |shard| Ok(Arc::new(logs.open_log(shard)) as Arc<dyn LogEngine>)),
-            open_snapshots: Arc::new(move |shard| Ok(Arc::new(snapshots.of_shard(shard)))),
+        let Some(crashes) = crashes else {
+            return Ok(());
+        };
+        let lives = Arc::new(AtomicBool::new(true));
+        let gate = Gate::default();
+        let started = self.start_life(node, lives.clone(), gate.clone()).await;
+        let crashed_meanwhile = self.with_node(node, |node| {
+            node.starting &= node.crashes == crashes;
+            !node.starting
+        });
+        if crashed_meanwhile {
+            lives.store(false, Ordering::Relaxed);
+            if let Ok(shards) = started {
+                tokio::spawn(async move { shards.stop().await });
+            }
+            return Ok(());
+        }
+        let life = self.with_node(node, |node| {
+            node.starting = false;
+            node.life = started.as_ref().ok().map(|shards| Life {
+                shards: shards.clone(),
+                lives,
+                gate,
+                troubled: Arc::default(),
+            });
+            node.life.clone()
+        });
+        if let Some(life) = life {
+            tokio::spawn(watch::watch(self.clone(), node, life));
+        }
+        started.map(drop)
+    }
+
+    async fn start_life(&self, node: u64, lives: Arc<AtomicBool>, gate: Gate) -> Result<Shards, StartError> {
+        let environment = self.environment(node, lives.clone())?;
+        let (oracle, is_large) = (self.oracle.clone(), self.settings.large_states());
+        let factory = Arc::new(move |_| {
+            Box::new(Ledger::new(node, oracle.clone(), lives.clone(), is_large)) as Box<dyn StateMachine>
+        });
+        let starting = Shards::start_in(config(node), factory, Arc::new(NoService), environment);
+        let started = gate.within(starting).await;
+        if started.is_err() {
+            self.net.leave(NodeId(node), true);
+        }
+        started
+    }
+
+    /// Starts a node that has no reason not to start.
+    pub(super) async fn start_or_blame(&self, node: u64) {
+        if let Err(error) = self.start(node).await {
+            self.oracle.violated(format!("I: node {node} does not start: {error}"));
+        }
+    }
+
+    fn environment(&self, node: u64, lives: Arc<AtomicBool>) -> Result<Environment, StartError> {
+        let (disk, files, clock) = self.with_node(node, |node| {
+            (node.disk.clone(), node.files.clone(), node.clock.clone())
+        });
+        open_rows(&disk, &files)?;
+        let in_life = files.in_life(lives.clone(), disk.clone(), self.oracle.clone());
+        let (logs, snapshots, net, oracle) = (disk.clone(), in_life.clone(), self.net.clone(), self.oracle.clone());
+        Ok(Environment {
+            open_log: Arc::new(move |shard| {
+                let log = WatchedLog::new(logs.open_log(shard)?, logs.clone(), node, oracle.clone(), lives.clone())?;
+                Ok(Arc::new(log) as Arc<dyn LogEngine>)
+            }),
+            open_snapshots: Arc::new(move |shard| {
+                files.set_damaged_aside(shard);
+                Ok(Arc::new(snapshots.of_shard(shard)))
+            }),
             rows: Arc::new(disk.open_rows()),
-            identity: Arc::new(files),
+            identity: Arc::new(in_life),
             connect: Box::new(move |handler| {
                 let links: Box<dyn Links> = Box::new(net.join(NodeId(node), handler));
                 Ok::<_, StartError>(links)
             }),
-            wall_clock: Arc::new(move || DAY_MS + offset_ms + started.elapsed().as_millis() as u64),
+            wall_clock: Arc::new(move || clock.now_ms()),
             blocking: Blocking::Inline,
             leader_restore: self.settings.leader_restore,
-        }
+        })
     }
 
     /// Ends a node's process at once. `seen`: its peers notice; `torn`: a part of what was not flushed reached the disk.
@@ -172,13 +234,19 @@ impl World {
                 true => node.disk.crash_torn(),
                 false => node.disk.crash(),
             }
+            node.crashes += 1;
             node.life.take()
         });
         let Some(life) = life else {
             return;
         };
-        self.oracle.crashed(node);
+        self.oracle.fired(match (seen, torn) {
+            (true, false) => "crash",
+            (false, false) => "power lost",
+            (_, true) => "torn write",
+        });
         life.lives.store(false, Ordering::Relaxed);
+        life.gate.open();
         self.net.leave(NodeId(node), seen);
         // What is left of the process ends in the background; disk, links and oracle do not listen to it any more.
         tokio::spawn(async move { life.shards.stop().await });
@@ -188,170 +256,82 @@ impl World {
         f(self.nodes.lock().get_mut(&node).expect("one of the nodes"))
     }
 
+    pub(super) fn life(&self, node: u64) -> Option<Life> {
+        self.with_node(node, |node| node.life.clone())
+    }
+
     pub(super) fn shards(&self, node: u64) -> Option<Shards> {
-        self.with_node(node, |node| node.life.as_ref().map(|life| life.shards.clone()))
+        self.life(node).map(|life| life.shards)
     }
 
     pub(super) fn leader(&self) -> Option<u64> {
-        NODES.into_iter().find(|&node| {
+        self.members.all().into_iter().find(|&node| {
             let leadership = self.shards(node).and_then(|shards| shards.leadership(SHARD));
             leadership.is_some_and(|leadership| leadership.borrow().leader == Some(NodeId(node)))
         })
     }
 
-    /// Proposes through any node that runs, and reads through another.
-    async fn client(self, client: u64) {
-        let mut random = SmallRng::seed_from_u64(self.settings.seed.wrapping_mul(31) + client);
-        while self.clients_run.load(Ordering::Relaxed) {
-            tokio::time::sleep(Duration::from_millis(random.random_range(1..30))).await;
-            let node = NODES[random.random_range(0..NODES.len())];
-            let Some(shards) = self.shards(node) else {
-                continue;
-            };
-            self.propose(&shards, client).await;
-            if random.random_bool(0.3) {
-                self.read(NODES[random.random_range(0..NODES.len())]).await;
-            }
-        }
-    }
-
-    async fn propose(&self, shards: &Shards, client: u64) -> bool {
-        let command = self.next_command.fetch_add(1, Ordering::Relaxed) << 8 | client;
-        self.oracle.proposes(command);
-        let body = Bytes::copy_from_slice(&command.to_le_bytes());
-        match shards
-            .propose(SHARD, client, Lane::Client, body, Duration::from_secs(2))
-            .await
-        {
-            Ok(proposed) => {
-                self.oracle.acknowledged(command, proposed.index);
-                true
-            }
-            Err(ProposeError::OutcomeUnknown) => {
-                self.oracle.outcome_unknown(command);
-                false
-            }
-            Err(_) => false,
-        }
-    }
-
-    async fn read(&self, node: u64) {
-        let before = self.oracle.acknowledged_so_far();
-        let Some((shards, lives)) = self.with_node(node, |node| {
-            node.life.as_ref().map(|life| (life.shards.clone(), life.lives.clone()))
-        }) else {
-            return;
-        };
-        let read = shards.read_barrier(SHARD, Duration::from_secs(2)).await;
-        if read.is_ok() && lives.load(Ordering::Relaxed) {
-            self.oracle.reads(node, &before);
-        }
-    }
-
-    /// Takes all faults away and demands service and agreement.
-    async fn heal(&self) {
-        self.net.heal();
-        for node in NODES {
-            self.with_node(node, |node| {
-                node.disk.set_behaviour(disk_behaviour(&self.settings, 2_000))
-            });
-            if self.shards(node).is_none() {
-                self.start(node).await;
-            }
-            self.net.announce(NodeId(node));
-        }
-        self.clients_run.store(false, Ordering::Relaxed);
-        let deadline = Instant::now() + HEAL;
-        for node in NODES {
-            let Some(shards) = self.shards(node) else {
-                return;
-            };
-            while !self.propose(&shards, 200 + node).await {
-                if self.oracle.is_violated() {
-                    return;
-                }
-                if Instant::now() > deadline {
-                    self.oracle
-                        .violated(format!("I: no service through node {node}: {:?}", self.states()));
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-        while !self.all_equal() {
-            if Instant::now() > deadline {
-                self.oracle
-                    .violated(format!("I: the replicas do not agree in time: {:?}", self.states()));
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    fn states(&self) -> Vec<(u64, Role, u64, u64, u64)> {
-        let running = NODES
-            .into_iter()
-            .filter_map(|node| Some((node, self.shards(node)?.status())));
-        running
-            .flat_map(|(node, status)| {
-                let shards = status.shards.into_iter();
-                shards.map(move |shard| (node, shard.role, shard.term, shard.applied_index, shard.digest))
-            })
-            .collect()
-    }
-
-    fn all_equal(&self) -> bool {
-        let states = self.states();
-        let first = states.first().map(|state| (state.3, state.4));
-        states.len() == NODES.len() && states.iter().all(|state| Some((state.3, state.4)) == first)
+    /// One of the members, the leader with this probability if there is one.
+    pub(super) fn any_node(&self, random: &mut SmallRng, leader: f64) -> u64 {
+        let all: Vec<u64> = self.members.all().into_iter().collect();
+        let any = all[random.random_range(0..all.len())];
+        self.leader().filter(|_| random.random_bool(leader)).unwrap_or(any)
     }
 }
 
-/// Tells the oracle who leads; and that no raft core stops by itself.
-async fn watch_leadership(oracle: Oracle, node: u64, shards: Shards, lives: Arc<AtomicBool>) {
-    while lives.load(Ordering::Relaxed) {
-        for status in shards.status().shards {
-            match status.role {
-                Role::Leader => oracle.leads(node, status.term),
-                Role::Stopped => {
-                    oracle.violated(format!("K: the raft core of node {node} stopped by itself"));
-                    return;
-                }
-                _ => {}
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+/// What opening the data folder does with rows (`environment/disk.rs`): damaged ones are set aside with the snapshots that
+/// stand on them, and then the log must still hold everything.
+fn open_rows(disk: &SimulatedDisk, files: &NodeFiles) -> Result<(), StartError> {
+    let lost = disk.set_damaged_rows_aside();
+    let newest = files.set_damaged_aside(SHARD).map_or(0, |newest| newest.index);
+    let durable = cluster::storage::RowStore::durable_index(&disk.open_rows(), SHARD)?;
+    if !lost && durable >= newest {
+        return Ok(());
     }
+    files.set_all_aside(SHARD);
+    let log = disk.open_log(SHARD).map_err(io::Error::from)?;
+    if log.state()?.purged.is_some() {
+        let reason = "rows are missing, and the log no longer holds everything";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason).into());
+    }
+    Ok(())
 }
 
-pub(super) fn disk_behaviour(settings: &Settings, fsync_max_us: u64) -> DiskBehaviour {
+pub(super) fn disk_behaviour(fsync_max_us: u64) -> DiskBehaviour {
     DiskBehaviour {
-        fsync_min_us: 100,
         fsync_max_us,
-        acknowledge_before_flush: settings.acknowledge_before_flush,
+        ..DiskBehaviour::default()
     }
 }
 
-fn address(node: u64) -> SocketAddr {
+fn socket_address(node: u64) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, node as u16))
 }
 
-fn addresses() -> BTreeMap<NodeId, PeerAddress> {
-    NODES
-        .into_iter()
-        .map(|node| (NodeId(node), PeerAddress { address: address(node) }))
-        .collect()
+pub(super) fn address(node: u64) -> PeerAddress {
+    PeerAddress {
+        address: socket_address(node),
+    }
+}
+
+fn addresses(nodes: BTreeSet<u64>) -> BTreeMap<NodeId, PeerAddress> {
+    nodes.into_iter().map(|node| (NodeId(node), address(node))).collect()
 }
 
 fn config(node: u64) -> Config {
     Config {
         node: NodeId(node),
         data_dir: "unused".into(),
-        listen: address(node),
-        advertise: address(node),
+        listen: socket_address(node),
+        advertise: socket_address(node),
         tls: None,
         raft: RaftTimes::default(),
         snapshot_entries: 60,
         keep_entries: 10,
     }
+}
+
+/// A pause of so many milliseconds.
+pub(super) async fn pause(random: &mut SmallRng, ms: std::ops::Range<u64>) {
+    tokio::time::sleep(Duration::from_millis(random.random_range(ms))).await;
 }

@@ -305,7 +305,7 @@ async fn the_simulated_log_behaves_like_the_real_one() {
         let folder = folder();
         let disk = SimulatedDisk::new(seed, DiskBehaviour::default());
         let shard = ShardId(0);
-        let (mut real, mut simulated) = (WalLog::open(folder.path()).unwrap(), disk.open_log(shard));
+        let (mut real, mut simulated) = (WalLog::open(folder.path()).unwrap(), disk.open_log(shard).unwrap());
         let mut term = 1;
         for step in 0..60 {
             term += u64::from(random.random_bool(0.1));
@@ -352,7 +352,7 @@ async fn the_simulated_log_behaves_like_the_real_one() {
                     .unwrap();
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 disk.crash();
-                simulated = disk.open_log(shard);
+                simulated = disk.open_log(shard).unwrap();
             }
             assert_eq!(
                 real.state().unwrap(),

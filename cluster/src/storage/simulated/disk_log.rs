@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::super::{LogEngine, LogPosition, LogState, OnFlushed};
+use super::super::{LogEngine, LogPosition, LogState, OnFlushed, StorageError, early_if_put_in};
 use super::Disk;
+use crate::known_bugs::put_in;
 use crate::state_machine::ShardId;
 
 #[derive(Clone, Default)]
@@ -35,18 +36,53 @@ pub(super) struct LogFile {
     current: Content,
     waiting: VecDeque<(Change, Option<OnFlushed>)>,
     is_flushing: bool,
-    failed: bool,
+    /// What stopped this life of it.
+    failed: Option<io::ErrorKind>,
+    /// A flush failed, which only an engine with a bug survives: what comes after it cannot be read back.
+    has_hole: bool,
+    damaged: bool,
 }
 
 impl LogFile {
     pub(super) fn crash(&mut self, kept: impl FnOnce(usize) -> usize) {
-        let kept = kept(self.waiting.len());
-        for (change, _) in self.waiting.drain(..).take(kept) {
+        let records = self.waiting.iter().map(|(change, _)| change.records()).sum();
+        let mut left = if self.has_hole { 0 } else { kept(records) };
+        for (change, _) in self.waiting.drain(..) {
+            if left < change.records() {
+                if let Change::Append(mut entries) = change {
+                    entries.truncate(left);
+                    self.durable.apply(&Change::Append(entries));
+                }
+                break;
+            }
+            left -= change.records();
             self.durable.apply(&change);
         }
+        self.waiting.clear();
         self.current = self.durable.clone();
         self.is_flushing = false;
-        self.failed = false;
+        self.has_hole = false;
+        self.failed = None;
+    }
+
+    pub(super) fn damage(&mut self) {
+        self.damaged = true;
+    }
+
+    /// Fail-stop: takes nothing more; whoever waits is to be told.
+    fn fail(&mut self, kind: io::ErrorKind) -> Vec<OnFlushed> {
+        self.failed = Some(kind);
+        self.waiting.drain(..).filter_map(|(_, callback)| callback).collect()
+    }
+}
+
+impl Change {
+    /// How many records of the log it is.
+    fn records(&self) -> usize {
+        match self {
+            Self::Append(entries) => entries.len(),
+            _ => 1,
+        }
     }
 }
 
@@ -153,13 +189,19 @@ pub struct SimulatedLog {
 }
 
 impl SimulatedLog {
-    pub(super) fn open(disk: Arc<Mutex<Disk>>, shard: ShardId) -> Self {
+    pub(super) fn open(disk: Arc<Mutex<Disk>>, shard: ShardId) -> Result<Self, StorageError> {
         let life = {
             let mut disk = disk.lock();
-            disk.logs.entry(shard).or_default();
-            disk.lives
+            let lives = disk.lives;
+            if disk.logs.entry(shard).or_default().damaged {
+                return Err(StorageError::DamagedLog {
+                    folder: format!("simulated shard {shard}").into(),
+                    reason: "bits have rotted".into(),
+                });
+            }
+            lives
         };
-        Self { disk, shard, life }
+        Ok(Self { disk, shard, life })
     }
 
     fn with_file<T>(&self, act: impl FnOnce(&mut LogFile) -> io::Result<T>) -> io::Result<T> {
@@ -168,14 +210,32 @@ impl SimulatedLog {
             return Err(io::Error::other("the node of this log has crashed"));
         }
         let file = disk.logs.entry(self.shard).or_default();
-        if file.failed {
-            return Err(failure());
+        if let Some(kind) = file.failed {
+            return Err(failure(kind));
         }
         act(file)
     }
 
+    /// When there is no room: stops, tells whoever waits, and fails.
+    fn check_room(&self) -> io::Result<()> {
+        let callbacks = {
+            let mut disk = self.disk.lock();
+            if !disk.full || disk.lives != self.life {
+                return Ok(());
+            }
+            disk.failures += 1;
+            disk.logs.entry(self.shard).or_default().fail(io::ErrorKind::StorageFull)
+        };
+        for callback in callbacks {
+            callback(Err(failure(io::ErrorKind::StorageFull)));
+        }
+        Err(failure(io::ErrorKind::StorageFull))
+    }
+
     fn change(&self, change: Change, flushed: OnFlushed) -> io::Result<()> {
+        self.check_room()?;
         let lies = self.disk.lock().behaviour.acknowledge_before_flush;
+        let flushed = early_if_put_in(flushed);
         let (now, later) = if lies {
             (Some(flushed), None)
         } else {
@@ -197,8 +257,13 @@ impl SimulatedLog {
     }
 }
 
-fn failure() -> io::Error {
-    io::Error::other("simulated failure of an fsync")
+fn failure(kind: io::ErrorKind) -> io::Error {
+    io::Error::new(kind, "simulated failure of a disk")
+}
+
+/// Known bugs (see [`crate::known_bugs`]), which come to the same on a simulated disk: a second fsync says that all is well.
+fn survives_failures() -> bool {
+    put_in("cluster::fsync_error_ignored") || put_in("cluster::fsync_retried")
 }
 
 /// One flush after another, each with all that has gathered, as long as something waits.
@@ -223,24 +288,32 @@ async fn flush_while_waiting(disk: Arc<Mutex<Disk>>, shard: ShardId, life: u64) 
         tokio::time::sleep(took).await;
         let (callbacks, failed) = {
             let mut disk = disk.lock();
+            if disk.lives != life {
+                return;
+            }
             let fails = disk.fail_flushes;
-            let is_alive = disk.lives == life;
-            let Some(file) = disk.logs.get_mut(&shard).filter(|_| is_alive) else {
+            disk.failures += u64::from(fails);
+            let Some(file) = disk.logs.get_mut(&shard) else {
                 return;
             };
-            file.failed |= fails;
-            let count = if fails { file.waiting.len() } else { count };
-            let mut callbacks = Vec::new();
-            for (change, callback) in file.waiting.drain(..count) {
-                if !fails {
-                    file.durable.apply(&change);
+            if fails && !survives_failures() {
+                (file.fail(io::ErrorKind::Other), true)
+            } else {
+                // After a failed flush the system takes the lost pages for written.
+                file.has_hole |= fails;
+                let mut callbacks = Vec::new();
+                let count = count.min(file.waiting.len());
+                for (change, callback) in file.waiting.drain(..count) {
+                    if !file.has_hole {
+                        file.durable.apply(&change);
+                    }
+                    callbacks.extend(callback);
                 }
-                callbacks.extend(callback);
+                (callbacks, false)
             }
-            (callbacks, fails)
         };
         for callback in callbacks {
-            callback(if failed { Err(failure()) } else { Ok(()) });
+            callback(if failed { Err(failure(io::ErrorKind::Other)) } else { Ok(()) });
         }
         if failed {
             return;

@@ -52,6 +52,7 @@ pub(super) struct RowFile {
     durable: Content,
     current: Content,
     waiting: VecDeque<Change>,
+    damaged: bool,
 }
 
 impl RowFile {
@@ -60,6 +61,18 @@ impl RowFile {
         self.make_durable(kept);
         self.waiting.clear();
         self.current = self.durable.clone();
+    }
+
+    pub(super) fn damage(&mut self) {
+        self.damaged = true;
+    }
+
+    pub(super) fn set_aside_if_damaged(&mut self) -> bool {
+        let was_damaged = self.damaged;
+        if was_damaged {
+            *self = Self::default();
+        }
+        was_damaged
     }
 
     fn make_durable(&mut self, count: usize) {
@@ -150,10 +163,16 @@ impl RowStore for SimulatedRows {
     }
 
     fn barrier(&self, shard: ShardId, index: u64) -> io::Result<()> {
-        let fails = self.disk.lock().fail_flushes;
+        let fails = {
+            let disk = self.disk.lock();
+            match disk.full {
+                true => Some(io::ErrorKind::StorageFull),
+                false => disk.fail_flushes.then_some(io::ErrorKind::Other),
+            }
+        };
         self.with_file(|file| {
-            if fails {
-                return Err(io::Error::other("simulated failure of an fsync"));
+            if let Some(kind) = fails {
+                return Err(io::Error::new(kind, "simulated failure of a disk"));
             }
             if file.current.applied(shard) < index {
                 file.take(Change {

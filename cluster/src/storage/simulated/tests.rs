@@ -42,7 +42,7 @@ fn row(key: &str) -> Row {
 async fn a_crash_keeps_what_was_acknowledged_and_nothing_else() {
     let disk = SimulatedDisk::new(1, DiskBehaviour::default());
     let flushed = Arc::new(AtomicU64::new(0));
-    let log = disk.open_log(SHARD);
+    let log = disk.open_log(SHARD).unwrap();
     log.save_vote(Bytes::from_static(b"vote"), counting(&flushed)).unwrap();
     log.append(vec![entry(0), entry(1)], counting(&flushed)).unwrap();
     assert_eq!(flushed.load(Ordering::Relaxed), 0);
@@ -58,7 +58,7 @@ async fn a_crash_keeps_what_was_acknowledged_and_nothing_else() {
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(flushed.load(Ordering::Relaxed), 2, "the dead call nobody back");
 
-    let log = disk.open_log(SHARD);
+    let log = disk.open_log(SHARD).unwrap();
     assert_eq!(log.read(0, 9).unwrap(), [entry(0), entry(1)]);
     assert_eq!(log.state().unwrap().vote.as_deref(), Some(&b"vote"[..]));
     log.append(vec![entry(2)], counting(&flushed)).unwrap();
@@ -74,17 +74,17 @@ async fn a_disk_that_lies_loses_what_it_acknowledged() {
     };
     let disk = SimulatedDisk::new(1, behaviour);
     let flushed = Arc::new(AtomicU64::new(0));
-    disk.open_log(SHARD).append(vec![entry(0)], counting(&flushed)).unwrap();
+    disk.open_log(SHARD).unwrap().append(vec![entry(0)], counting(&flushed)).unwrap();
     assert_eq!(flushed.load(Ordering::Relaxed), 1);
     disk.crash();
-    assert_eq!(disk.open_log(SHARD).read(0, 9).unwrap(), []);
+    assert_eq!(disk.open_log(SHARD).unwrap().read(0, 9).unwrap(), []);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_flush_stops_the_log_until_it_is_opened_after_a_crash() {
     let disk = SimulatedDisk::new(1, DiskBehaviour::default());
     let flushed = Arc::new(AtomicU64::new(0));
-    let log = disk.open_log(SHARD);
+    let log = disk.open_log(SHARD).unwrap();
     disk.fail_flushes(true);
     log.append(vec![entry(0)], counting(&flushed)).unwrap();
     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -92,7 +92,7 @@ async fn a_failed_flush_stops_the_log_until_it_is_opened_after_a_crash() {
     assert_eq!(flushed.load(Ordering::Relaxed), 0);
     assert!(log.append(vec![entry(0)], counting(&flushed)).is_err());
     disk.crash();
-    assert_eq!(disk.open_log(SHARD).read(0, 9).unwrap(), []);
+    assert_eq!(disk.open_log(SHARD).unwrap().read(0, 9).unwrap(), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,12 +100,12 @@ async fn a_torn_crash_keeps_a_beginning() {
     let mut kept = std::collections::BTreeSet::new();
     for seed in 0..40 {
         let disk = SimulatedDisk::new(seed, DiskBehaviour::default());
-        let log = disk.open_log(SHARD);
+        let log = disk.open_log(SHARD).unwrap();
         for index in 0..4 {
             log.append(vec![entry(index)], Box::new(|_| {})).unwrap();
         }
         disk.crash_torn();
-        let entries = disk.open_log(SHARD).read(0, 9).unwrap();
+        let entries = disk.open_log(SHARD).unwrap().read(0, 9).unwrap();
         assert_eq!(entries, (0..entries.len() as u64).map(entry).collect::<Vec<_>>());
         kept.insert(entries.len());
     }

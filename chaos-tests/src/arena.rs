@@ -76,8 +76,6 @@ pub struct ArenaOptions {
     pub failpoints: Option<String>,
     /// An older build, which the nodes start with.
     pub old_binary: Option<PathBuf>,
-    /// Further configuration of every node.
-    pub more: String,
 }
 
 /// Nodes, people, and everything that can be broken.
@@ -136,7 +134,7 @@ impl Arena {
             port_base: None,
             shards: 1,
             log: "info,openraft=warn,chunked_wal=warn,raft_log=warn".to_owned(),
-            more: options.more.clone(),
+            more: String::new(),
             places,
         };
         let world = World::start_as(local, options.agents, options.concurrent).await?;
@@ -448,6 +446,10 @@ fn place(net: &Net, options: &ArenaOptions, id: u64, disk: &Disk) -> Place {
     launcher.arg("--");
     let words = std::iter::once(launcher.get_program()).chain(launcher.get_args());
     let mut environment: BTreeMap<String, OsString> = BTreeMap::new();
+    // So that snapshots are taken, purged up to and sent within minutes.
+    for (setting, value) in [("SNAPSHOT_ENTRIES", "300"), ("KEEP_ENTRIES", "100")] {
+        environment.insert(format!("KAIWA_CLUSTER__{setting}"), value.into());
+    }
     if let Some(failpoints) = &options.failpoints {
         environment.insert("FAILPOINTS".into(), failpoints.into());
     }

@@ -24,8 +24,6 @@ use crate::report::{Fired, Outcome};
 use crate::scenarios::Scenario;
 use crate::world::World;
 
-/// Logs are short and snapshots frequent, so that both are met in minutes.
-const MORE: &str = "";
 /// After the faults: how long people go on before all must have gone well.
 const CALM: Duration = Duration::from_secs(6);
 /// Service must be back within this once a fault is healed.
@@ -114,7 +112,6 @@ fn arena_options(scenario: &Scenario, options: &RunOptions) -> ArenaOptions {
         seed: options.seed,
         failpoints: options.failpoints.clone(),
         old_binary: options.old_binary.clone(),
-        more: MORE.to_owned(),
     }
 }
 
@@ -309,6 +306,8 @@ impl Play {
             arena.people.fall_silent(PATIENCE).await,
             "commands were not settled within {PATIENCE:?}"
         );
+        arena.people.wait_until_offers_ended().await?;
+        arena.world.wait_quiet(PATIENCE).await?;
         arena.people.wait_until_offers_ended().await?;
         arena.world.wait_equal(PATIENCE).await?;
         let diary = arena.people.diary.clone();

@@ -223,6 +223,26 @@ channels = {{ web_chat = {{ concurrent_max = 1 }} }}
         }
     }
 
+    /// Waits until nothing is added to the log any more: offers, wrap-ups and returns of silent people have come to their end.
+    pub async fn wait_quiet(&mut self, within: Duration) -> Result<()> {
+        const QUIET: Duration = Duration::from_secs(3);
+        let until = Instant::now() + within;
+        let (mut last, mut since) = (None, Instant::now());
+        while last.is_none() || since.elapsed() < QUIET {
+            let node = *self.cluster.running().first().context("no node runs")?;
+            let status = self.cluster.status(node).await?;
+            let indexes: Vec<u64> = status.shards.iter().map(|shard| shard.last_index).collect();
+            if last.as_ref() != Some(&indexes) {
+                (last, since) = (Some(indexes), Instant::now());
+            }
+            if Instant::now() > until {
+                bail!("the logs still grow after {within:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
     /// Waits until the digests of every shard agree at an equal index on all running nodes.
     pub async fn wait_equal(&mut self, within: Duration) -> Result<()> {
         let until = Instant::now() + within;

@@ -52,6 +52,7 @@ async fn nothing_is_lost_when_nodes_are_killed() -> Result<()> {
         "commands were never settled"
     );
     people.wait_until_offers_ended().await?;
+    world.wait_quiet(Duration::from_secs(60)).await?;
     world.wait_equal(Duration::from_secs(60)).await?;
     let verdict = oracle::check(&mut world, &people.diary, longest_pause).await?;
     eprintln!("{verdict:?}");

@@ -33,6 +33,7 @@ async fn a_fourth_node_joins_and_the_first_leaves_under_traffic() -> Result<()> 
         "commands were never settled"
     );
     people.wait_until_offers_ended().await?;
+    world.wait_quiet(Duration::from_secs(60)).await?;
     world.wait_equal(Duration::from_secs(60)).await?;
     for shard in world.cluster.status(4).await?.shards {
         ensure!(

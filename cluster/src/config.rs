@@ -54,6 +54,6 @@ pub struct Config {
     pub raft: RaftTimes,
     /// Take a snapshot after so many entries since the last.
     pub snapshot_entries: u64,
-    /// Entries kept behind a snapshot for followers that lag a little.
+    /// Entries kept behind the snapshot before the newest, for followers that lag a little.
     pub keep_entries: u64,
 }

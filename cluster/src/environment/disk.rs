@@ -5,6 +5,7 @@
 //!   <data>/shards/<n>/log    raft-log
 //!   <data>/shards/<n>/snapshots
 //!   <data>/rows              sled
+//!   <data>/rows-lost         why this node must be replaced, if it must
 //! ```
 
 use std::fs::{self, File};
@@ -30,6 +31,8 @@ use crate::storage::{LogEngine, LogPosition, RowStore};
 use crate::transport::Transport;
 use crate::transport::tcp::TcpTransport;
 
+/// Says why the rows cannot be made again, at every start: the damage itself was set aside at the first.
+const ROWS_LOST: &str = "rows-lost";
 /// Snapshots kept per shard: the newest, and one more in case that one turns out to be damaged.
 const SNAPSHOTS_KEPT: usize = 2;
 
@@ -79,6 +82,10 @@ fn shard_folder(data: &Path, shard: ShardId) -> PathBuf {
 /// Opens the rows. Damaged ones are set aside with the snapshots that stand on them; then the node can only go on when
 /// its logs still hold everything, and rows and states are made again from those.
 fn open_rows(data: &Path) -> Result<Arc<dyn RowStore>, StartError> {
+    let mark = data.join(ROWS_LOST);
+    if let Ok(why) = fs::read_to_string(&mark) {
+        return Err(StartError::Storage(io::Error::new(io::ErrorKind::InvalidData, why)));
+    }
     let (rows, lost) = match SledRows::open(&data.join("rows")).map_err(io::Error::from)? {
         RowsOpened::Ready(rows) => (rows, None),
         RowsOpened::Refill {
@@ -113,13 +120,12 @@ fn open_rows(data: &Path) -> Result<Arc<dyn RowStore>, StartError> {
         let log = WalLog::open(&folder.path().join("log")).map_err(io::Error::from)?;
         if log.state()?.purged.is_some() {
             let reason = lost.clone().unwrap_or_else(|| "rows are missing".into());
-            return Err(StartError::Storage(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "shard {shard}: {reason}, and its log no longer holds everything: remove this node from the \
-                     cluster, empty its data folder, and add it again under a new node id"
-                ),
-            )));
+            let why = format!(
+                "shard {shard}: {reason}, and its log no longer holds everything: remove this node from the cluster, \
+                 empty its data folder, and add it again under a new node id"
+            );
+            fs::write(&mark, &why)?;
+            return Err(StartError::Storage(io::Error::new(io::ErrorKind::InvalidData, why)));
         }
     }
     Ok(Arc::new(ReopenedRows::new(data.join("rows"), rows)))

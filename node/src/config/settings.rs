@@ -124,7 +124,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Integer(0, 100_000_000, |d, v| d.config.cluster.keep_entries = v),
         default: "5000",
         needed: false,
-        doc: "Log entries kept behind a snapshot, so that a follower that lags a little needs no snapshot.",
+        doc: "Log entries kept behind the snapshot before the newest, so that a follower that lags a little needs no snapshot.",
     },
     Setting {
         section: "cluster",

@@ -35,7 +35,9 @@ fn seeds() -> std::ops::Range<u64> {
 /// What the nodes say goes to the error output when `RUST_LOG` asks for it; best of a single seed.
 fn log() {
     if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_default_env() {
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
         // Another test was first.
         let _ = log.try_init();
     }

@@ -81,8 +81,9 @@ impl World {
         while !self.all_equal() {
             if Instant::now() > deadline {
                 let (wanted, states) = (self.members.all(), self.states());
-                self.oracle
-                    .violated(format!("I: the replicas of {wanted:?} do not agree in time: {states:?}"));
+                self.oracle.violated(format!(
+                    "I: the replicas of {wanted:?} do not agree in time: {states:?}"
+                ));
                 return false;
             }
             tokio::time::sleep(AGAIN).await;

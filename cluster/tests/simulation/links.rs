@@ -201,11 +201,17 @@ impl Net {
             let broken = state.forget_connections(|from, to| (from, to) == (one, other) || (from, to) == (other, one));
             for (from, to, connection) in broken {
                 let caller = Caller { node: from, connection };
-                told.extend(state.endpoints.get(&to).map(|endpoint| (endpoint.handler.clone(), caller)));
+                told.extend(
+                    state
+                        .endpoints
+                        .get(&to)
+                        .map(|endpoint| (endpoint.handler.clone(), caller)),
+                );
             }
         }
         if !lingers {
-            told.into_iter().for_each(|(handler, caller)| handler.on_disconnect(caller));
+            told.into_iter()
+                .for_each(|(handler, caller)| handler.on_disconnect(caller));
         }
     }
 

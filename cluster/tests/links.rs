@@ -36,7 +36,14 @@ fn host(node: u64) -> String {
 fn align_task_numbers() {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.expect("a runtime can be built");
-    let next = || runtime.spawn(async {}).id().to_string().parse::<u64>().expect("a number");
+    let next = || {
+        runtime
+            .spawn(async {})
+            .id()
+            .to_string()
+            .parse::<u64>()
+            .expect("a number")
+    };
     while next() % 64 != 0 {}
 }
 
@@ -135,7 +142,9 @@ impl Driver<'_, '_> {
         let others = NODES.map(host).into_iter().filter(|other| *other != name);
         let others: Vec<String> = others.collect();
         if loses_power {
-            others.iter().for_each(|other| self.simulation.partition(name.as_str(), other.as_str()));
+            others
+                .iter()
+                .for_each(|other| self.simulation.partition(name.as_str(), other.as_str()));
         }
         self.truth.fired(if loses_power { "power lost" } else { "crash" });
         self.truth.dies(node);
@@ -144,7 +153,9 @@ impl Driver<'_, '_> {
         self.truth.lives(node);
         self.simulation.bounce(name.as_str());
         if loses_power {
-            others.iter().for_each(|other| self.simulation.repair(name.as_str(), other.as_str()));
+            others
+                .iter()
+                .for_each(|other| self.simulation.repair(name.as_str(), other.as_str()));
         }
     }
 }
@@ -161,7 +172,16 @@ fn links_keep_their_promises() {
     for fault in ["crash", "power lost", "partition", "one-way partition", "hold"] {
         assert!(all.count(fault) >= SEEDS / 4, "{fault} is too rare: {all:#?}");
     }
-    for outcome in ["answered", "refused", "unreachable", "unknown", "busy", "down", "up", "goodbye"] {
+    for outcome in [
+        "answered",
+        "refused",
+        "unreachable",
+        "unknown",
+        "busy",
+        "down",
+        "up",
+        "goodbye",
+    ] {
         assert!(all.count(outcome) > 0, "nothing was {outcome}: {all:#?}");
     }
     assert!(all.count("answered") > SEEDS * 1_000, "{all:#?}");

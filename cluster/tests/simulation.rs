@@ -32,8 +32,20 @@ fn seeds() -> std::ops::Range<u64> {
     from.parse().expect("a number")..until.parse().expect("a number")
 }
 
+/// What the nodes say goes to the error output when `RUST_LOG` asks for it; best of a single seed.
+fn log() {
+    if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_default_env() {
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
+        // Another test was first.
+        let _ = log.try_init();
+    }
+}
+
 #[test]
 fn nothing_is_lost_and_service_comes_back() {
+    log();
     let seeds = seeds();
     let count = seeds.end - seeds.start;
     let started = Instant::now();

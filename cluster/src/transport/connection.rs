@@ -152,10 +152,14 @@ pub(super) async fn dial(
     purpose: u8,
 ) -> Result<Connection, ConnectError> {
     let connect = async {
-        let tcp = identity.sockets.connect(address).await.map_err(|error| match error.kind() {
-            ErrorKind::ConnectionRefused => ConnectError::NobodyListens,
-            _ => ConnectError::Tcp(error),
-        })?;
+        let tcp = identity
+            .sockets
+            .connect(address)
+            .await
+            .map_err(|error| match error.kind() {
+                ErrorKind::ConnectionRefused => ConnectError::NobodyListens,
+                _ => ConnectError::Tcp(error),
+            })?;
         tcp.configure(times.dead_after()).map_err(ConnectError::Tcp)?;
         let (reader, mut writer): (ReadHalf, WriteHalf) = match &identity.tls {
             None => tcp.split(),

@@ -81,7 +81,11 @@ impl TlsContext {
         self.loaded.read().not_after_unix
     }
 
-    pub async fn connect(&self, peer: NodeId, tcp: Box<dyn Socket>) -> std::io::Result<client::TlsStream<Box<dyn Socket>>> {
+    pub async fn connect(
+        &self,
+        peer: NodeId,
+        tcp: Box<dyn Socket>,
+    ) -> std::io::Result<client::TlsStream<Box<dyn Socket>>> {
         let connector = self.loaded.read().connector.clone();
         let name = ServerName::try_from(node_name(peer)).map_err(std::io::Error::other)?;
         connector.connect(name, tcp).await

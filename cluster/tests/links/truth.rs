@@ -172,7 +172,9 @@ impl Truth {
             }
             Err(CallError::Refused(NodeId(peer))) => {
                 let was_dead = state.was_dead_lately(*peer);
-                state.demand(was_dead, || format!("node {from}: node {peer} refuses, though it lives"));
+                state.demand(was_dead, || {
+                    format!("node {from}: node {peer} refuses, though it lives")
+                });
                 "refused"
             }
             Err(CallError::Unreachable(..)) => "unreachable",

@@ -50,7 +50,10 @@ impl NodeFiles {
     /// Bits of the newest snapshot have rotted; says whether there is one.
     pub(super) fn damage_newest_snapshot(&self, shard: ShardId) -> bool {
         let mut files = self.0.lock();
-        let newest = files.snapshots.get_mut(&shard).and_then(|snapshots| snapshots.last_mut());
+        let newest = files
+            .snapshots
+            .get_mut(&shard)
+            .and_then(|snapshots| snapshots.last_mut());
         newest.map(|newest| newest.damaged = true).is_some()
     }
 
@@ -126,7 +129,10 @@ impl SnapshotFiles for ShardSnapshots {
         self.files.check_room()?;
         let mut files = self.files.files.0.lock();
         let snapshots = files.snapshots.entry(self.shard).or_default();
-        if snapshots.last().is_none_or(|newest| newest.position.index <= position.index) {
+        if snapshots
+            .last()
+            .is_none_or(|newest| newest.position.index <= position.index)
+        {
             snapshots.push(Snapshot {
                 position,
                 content: content.into(),

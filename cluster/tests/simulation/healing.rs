@@ -80,9 +80,10 @@ impl World {
     async fn agrees(&self, deadline: Instant) -> bool {
         while !self.all_equal() {
             if Instant::now() > deadline {
-                let states = self.states();
-                self.oracle
-                    .violated(format!("I: the replicas do not agree in time: {states:?}"));
+                let (wanted, states) = (self.members.all(), self.states());
+                self.oracle.violated(format!(
+                    "I: the replicas of {wanted:?} do not agree in time: {states:?}"
+                ));
                 return false;
             }
             tokio::time::sleep(AGAIN).await;

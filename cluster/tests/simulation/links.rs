@@ -1,7 +1,7 @@
 //! Links between the simulated nodes: ordered per connection, with seeded delays and losses, cut, held and broken as wanted.
 //!
-//! A frame over a cut link, or one that is lost, is never heard of again: its call ends with its deadline. A frame over a
-//! held link waits until the link is let go. A node whose process died refuses connections, and its peers' links end at
+//! A frame over a cut link, or one that is lost, is never heard of again: its call ends with its deadline, or when the
+//! connection is given up, because its pings are not answered either. A frame over a held link waits until the link is let go. A node whose process died refuses connections, and its peers' links end at
 //! once; one that lost power does neither. When a connection breaks, what was on it may still arrive, late, beside what the
 //! next one carries. Raft's own frames may arrive a second time, as after a retry; nothing else may, nor does over TCP.
 
@@ -27,6 +27,8 @@ const EVENTS_KEPT: usize = 1_024;
 /// Kinds up to this are openraft's calls, which it repeats by itself: append, votes, hand-over, heartbeat.
 const REPEATED_KINDS: std::ops::RangeInclusive<u16> = 1..=5;
 const USUAL_DELAY_MAX_US: u64 = 3_000;
+/// A connection that lost something is given up after this.
+const GIVEN_UP_AFTER: Duration = Duration::from_millis(3_500);
 
 /// How a node is to be reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,16 @@ struct Connection {
     frames: mpsc::UnboundedSender<Frame>,
     /// Its caller knows that it is broken.
     broken: CancellationToken,
+    /// Something on it was lost.
+    is_doomed: bool,
+}
+
+/// Which connection.
+#[derive(Clone, Copy)]
+struct Way {
+    from: Caller,
+    to: NodeId,
+    purpose: Purpose,
 }
 
 /// How links behave now.
@@ -189,11 +201,17 @@ impl Net {
             let broken = state.forget_connections(|from, to| (from, to) == (one, other) || (from, to) == (other, one));
             for (from, to, connection) in broken {
                 let caller = Caller { node: from, connection };
-                told.extend(state.endpoints.get(&to).map(|endpoint| (endpoint.handler.clone(), caller)));
+                told.extend(
+                    state
+                        .endpoints
+                        .get(&to)
+                        .map(|endpoint| (endpoint.handler.clone(), caller)),
+                );
             }
         }
         if !lingers {
-            told.into_iter().for_each(|(handler, caller)| handler.on_disconnect(caller));
+            told.into_iter()
+                .for_each(|(handler, caller)| handler.on_disconnect(caller));
         }
     }
 
@@ -265,22 +283,62 @@ impl Net {
             number,
             frames,
             broken: CancellationToken::new(),
+            is_doomed: false,
         };
         state.connections.insert((from, to, purpose), connection.clone());
         let caller = Caller {
             node: from,
             connection: number,
         };
-        tokio::spawn(self.clone().carry(caller, to, purpose, queue));
+        let way = Way {
+            from: caller,
+            to,
+            purpose,
+        };
+        tokio::spawn(self.clone().carry(way, queue));
         connection
     }
 
+    /// Something on a connection was lost: it ends a while later, if nothing ends it before.
+    fn doom(&self, way: Way) {
+        let Way { from, to, purpose } = way;
+        let key = (from.node, to, purpose);
+        let is_new = {
+            let mut state = self.state.lock();
+            let connection = state.connections.get_mut(&key);
+            let connection = connection.filter(|connection| connection.number == from.connection);
+            connection.is_some_and(|connection| !std::mem::replace(&mut connection.is_doomed, true))
+        };
+        if !is_new {
+            return;
+        }
+        let net = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(GIVEN_UP_AFTER).await;
+            let mut state = net.state.lock();
+            let is_current = |connection: &Connection| connection.number == from.connection;
+            if state.connections.get(&key).is_some_and(is_current)
+                && let Some(connection) = state.connections.remove(&key)
+            {
+                connection.broken.cancel();
+                if let Some(endpoint) = state.endpoints.get(&from.node).filter(|_| purpose == Purpose::Raft) {
+                    let _ = endpoint.events.send(down(to));
+                }
+            }
+        });
+    }
+
     /// One connection: frames arrive in the order in which they were sent.
-    async fn carry(self, from: Caller, to: NodeId, purpose: Purpose, mut frames: mpsc::UnboundedReceiver<Frame>) {
+    async fn carry(self, way: Way, mut frames: mpsc::UnboundedReceiver<Frame>) {
+        let Way { from, to, purpose } = way;
         while let Some(frame) = frames.recv().await {
             tokio::time::sleep_until(frame.arrives).await;
             self.while_held(from.node, to).await;
             if !self.passes(from.node, to) {
+                self.doom(way);
+                if let Some(back) = frame.reply {
+                    tokio::spawn(never(back));
+                }
                 continue;
             }
             if purpose == Purpose::Snapshots {
@@ -301,7 +359,7 @@ impl Net {
                 Some(back) => {
                     let (reply, answered) = oneshot::channel();
                     handler.on_call(from, purpose, frame.kind, frame.body, Reply(reply));
-                    tokio::spawn(self.clone().carry_back(to, from.node, answered, back));
+                    tokio::spawn(self.clone().carry_back(way, answered, back));
                 }
             }
         }
@@ -333,13 +391,8 @@ impl Net {
         });
     }
 
-    async fn carry_back(
-        self,
-        from: NodeId,
-        to: NodeId,
-        answered: oneshot::Receiver<Bytes>,
-        back: oneshot::Sender<Bytes>,
-    ) {
+    async fn carry_back(self, way: Way, answered: oneshot::Receiver<Bytes>, back: oneshot::Sender<Bytes>) {
+        let (from, to) = (way.to, way.from.node);
         let answered = answered.await;
         tokio::time::sleep(self.delay()).await;
         self.while_held(from, to).await;
@@ -348,7 +401,10 @@ impl Net {
             Ok(body) if lives && self.passes(from, to) => drop(back.send(body)),
             // The other side let the call fall: the caller hears that at once.
             Err(_) if lives => drop(back),
-            _ => never(back).await,
+            _ => {
+                self.doom(way);
+                never(back).await;
+            }
         }
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::invariants::Verdict;
 use super::invariants::agreement::{self, Digests};
 use super::invariants::durability::Acknowledged;
 use super::invariants::origin::Origin;
 use super::invariants::raft::{self, Logs, Mirror, SavedVote};
 use super::invariants::reads::{Before, Reads};
-use super::invariants::Verdict;
 use super::run::Report;
 use super::watched_log::Mark;
 use cluster::storage::LogPosition;

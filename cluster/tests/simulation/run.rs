@@ -110,7 +110,11 @@ pub fn run(settings: Settings) -> Report {
 }
 
 /// Runs seeds, as many at a time as there are cores, until one is to be the last; in no order.
-pub fn run_all(seeds: std::ops::Range<u64>, each: impl Fn(u64) -> Settings + Sync, take: impl FnMut(u64, Report) -> bool + Send) {
+pub fn run_all(
+    seeds: std::ops::Range<u64>,
+    each: impl Fn(u64) -> Settings + Sync,
+    take: impl FnMut(u64, Report) -> bool + Send,
+) {
     let next = AtomicU64::new(seeds.start);
     let take = Mutex::new((take, true));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -69,12 +69,26 @@ impl Watch {
         };
         let oracle = &self.world.oracle;
         oracle.check(raft::grows("term", self.node, before.term, now.term));
-        oracle.check(raft::grows("commit index", self.node, before.commit_index, now.commit_index));
-        oracle.check(raft::grows("purged index", self.node, before.purged_index, now.purged_index));
+        oracle.check(raft::grows(
+            "commit index",
+            self.node,
+            before.commit_index,
+            now.commit_index,
+        ));
+        oracle.check(raft::grows(
+            "purged index",
+            self.node,
+            before.purged_index,
+            now.purged_index,
+        ));
     }
 
     fn time_goes_on(&mut self, status: &ShardStatus) {
-        let leadership = self.life.shards.leadership(SHARD).map(|leadership| *leadership.borrow());
+        let leadership = self
+            .life
+            .shards
+            .leadership(SHARD)
+            .map(|leadership| *leadership.borrow());
         let Some(term) = leadership
             .filter(|now| now.ready && now.leader == Some(NodeId(self.node)) && now.term == status.term)
             .map(|now| now.term)
@@ -101,7 +115,11 @@ impl Watch {
         }
         let oracle = &self.world.oracle;
         let troubled = self.life.troubled.load(Ordering::Relaxed);
-        oracle.check(fail_stop::no_replica_stops_by_itself(self.node, self.has_stopped, troubled));
+        oracle.check(fail_stop::no_replica_stops_by_itself(
+            self.node,
+            self.has_stopped,
+            troubled,
+        ));
         if self.has_stopped {
             oracle.fired("replica stopped");
         }

@@ -60,9 +60,15 @@ impl WatchedLog {
         lives: Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let state = log.state()?;
-        let vote = state.vote.as_deref().map(|vote| read_vote(vote).expect("a vote as raft/log.rs writes it"));
+        let vote = state
+            .vote
+            .as_deref()
+            .map(|vote| read_vote(vote).expect("a vote as raft/log.rs writes it"));
         let entries = log.read(0, u64::MAX)?;
-        let entries = entries.iter().map(mark).map(|(index, term, hash)| (index, (term, hash)));
+        let entries = entries
+            .iter()
+            .map(mark)
+            .map(|(index, term, hash)| (index, (term, hash)));
         oracle.log_opened(
             node,
             Mirror {
@@ -120,7 +126,8 @@ impl LogEngine for WatchedLog {
     }
 
     fn truncate_after(&self, position: Option<LogPosition>, flushed: OnFlushed) -> io::Result<()> {
-        self.log.truncate_after(position, self.watch(Promise::Nothing, flushed))?;
+        self.log
+            .truncate_after(position, self.watch(Promise::Nothing, flushed))?;
         if self.lives() {
             let last = self.log.state()?.last;
             self.oracle.truncated(self.node, last.map(|last| last.index));

@@ -105,7 +105,11 @@ impl World {
     /// A new machine with an empty disk.
     pub(super) fn make_node(&self, node: u64) {
         let mut random = self.random.lock();
-        let ahead_ms = if self.settings.fast_clock == Some(node) { 10_000 } else { 0 };
+        let ahead_ms = if self.settings.fast_clock == Some(node) {
+            10_000
+        } else {
+            0
+        };
         let made = Node {
             disk: SimulatedDisk::new(random.random(), disk_behaviour(2_000)),
             files: NodeFiles::default(),
@@ -200,9 +204,8 @@ impl World {
     }
 
     fn environment(&self, node: u64, lives: Arc<AtomicBool>) -> Result<Environment, StartError> {
-        let (disk, files, clock) = self.with_node(node, |node| {
-            (node.disk.clone(), node.files.clone(), node.clock.clone())
-        });
+        let (disk, files, clock) =
+            self.with_node(node, |node| (node.disk.clone(), node.files.clone(), node.clock.clone()));
         open_rows(&disk, &files)?;
         let in_life = files.in_life(lives.clone(), disk.clone(), self.oracle.clone());
         let (logs, snapshots, net, oracle) = (disk.clone(), in_life.clone(), self.net.clone(), self.oracle.clone());

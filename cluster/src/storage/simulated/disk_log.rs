@@ -224,7 +224,10 @@ impl SimulatedLog {
                 return Ok(());
             }
             disk.failures += 1;
-            disk.logs.entry(self.shard).or_default().fail(io::ErrorKind::StorageFull)
+            disk.logs
+                .entry(self.shard)
+                .or_default()
+                .fail(io::ErrorKind::StorageFull)
         };
         for callback in callbacks {
             callback(Err(failure(io::ErrorKind::StorageFull)));
@@ -313,7 +316,11 @@ async fn flush_while_waiting(disk: Arc<Mutex<Disk>>, shard: ShardId, life: u64) 
             }
         };
         for callback in callbacks {
-            callback(if failed { Err(failure(io::ErrorKind::Other)) } else { Ok(()) });
+            callback(if failed {
+                Err(failure(io::ErrorKind::Other))
+            } else {
+                Ok(())
+            });
         }
         if failed {
             return;

@@ -74,7 +74,10 @@ async fn a_disk_that_lies_loses_what_it_acknowledged() {
     };
     let disk = SimulatedDisk::new(1, behaviour);
     let flushed = Arc::new(AtomicU64::new(0));
-    disk.open_log(SHARD).unwrap().append(vec![entry(0)], counting(&flushed)).unwrap();
+    disk.open_log(SHARD)
+        .unwrap()
+        .append(vec![entry(0)], counting(&flushed))
+        .unwrap();
     assert_eq!(flushed.load(Ordering::Relaxed), 1);
     disk.crash();
     assert_eq!(disk.open_log(SHARD).unwrap().read(0, 9).unwrap(), []);
@@ -141,4 +144,52 @@ async fn rows_are_durable_from_their_barrier_on() {
         (rows.durable_index(SHARD).unwrap(), rows.get(SHARD, 0, b"a").unwrap()),
         (0, None)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_may_be_kept_in_part() {
+    let mut kept = std::collections::BTreeSet::new();
+    for seed in 0..40 {
+        let disk = SimulatedDisk::new(seed, DiskBehaviour::default());
+        let log = disk.open_log(SHARD).unwrap();
+        log.append((0..4).map(entry).collect(), Box::new(|_| {})).unwrap();
+        disk.crash_torn();
+        kept.insert(disk.open_log(SHARD).unwrap().read(0, 9).unwrap().len());
+    }
+    assert_eq!(kept, (0..=4).collect());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_stops_the_log_and_loses_nothing() {
+    let disk = SimulatedDisk::new(1, DiskBehaviour::default());
+    let flushed = Arc::new(AtomicU64::new(0));
+    let log = disk.open_log(SHARD).unwrap();
+    log.append(vec![entry(0)], counting(&flushed)).unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    disk.fill(true);
+    let error = log.append(vec![entry(1)], counting(&flushed)).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    disk.fill(false);
+    assert!(
+        log.append(vec![entry(1)], counting(&flushed)).is_err(),
+        "until it is opened again"
+    );
+    assert_eq!((disk.failures(), flushed.load(Ordering::Relaxed)), (1, 1));
+    disk.crash();
+    assert_eq!(disk.open_log(SHARD).unwrap().read(0, 9).unwrap(), [entry(0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_is_found_when_it_is_opened() {
+    let disk = SimulatedDisk::new(1, DiskBehaviour::default());
+    let rows = disk.open_rows();
+    rows.write(SHARD, 1, vec![row("a")]).unwrap();
+    rows.barrier(SHARD, 1).unwrap();
+    assert!(!disk.set_damaged_rows_aside());
+    disk.damage_rows();
+    assert!(disk.set_damaged_rows_aside());
+    assert_eq!(disk.open_rows().durable_index(SHARD).unwrap(), 0);
+    disk.damage_log(SHARD);
+    disk.crash();
+    assert!(matches!(disk.open_log(SHARD), Err(StorageError::DamagedLog { .. })));
 }

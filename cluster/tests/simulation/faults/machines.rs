@@ -56,7 +56,11 @@ fn announce_later(world: &World, node: u64, random: &mut SmallRng) {
 
 /// Two or all lose power, together or one soon after the other.
 async fn crash_several(world: &World, random: &mut SmallRng) {
-    let spared = if random.random_bool(0.5) { 0 } else { world.any_node(random, 0.0) };
+    let spared = if random.random_bool(0.5) {
+        0
+    } else {
+        world.any_node(random, 0.0)
+    };
     for node in world.members.all().into_iter().filter(|&node| node != spared) {
         world.crash(node, random.random_bool(0.5), random.random_bool(0.5));
         if random.random_bool(0.3) {

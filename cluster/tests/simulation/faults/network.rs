@@ -62,7 +62,9 @@ async fn cut_off(world: &World, random: &mut SmallRng) {
 fn ways_except(world: &World, stays: impl Fn(usize, usize, usize) -> bool) -> Vec<Way> {
     let all: Vec<u64> = world.members.all().into_iter().collect();
     let places = 0..all.len();
-    let pairs = places.clone().flat_map(|one| places.clone().map(move |other| (one, other)));
+    let pairs = places
+        .clone()
+        .flat_map(|one| places.clone().map(move |other| (one, other)));
     pairs
         .filter(|&(one, other)| one != other && !stays(one, other, all.len()))
         .map(|(one, other)| (NodeId(all[one]), NodeId(all[other])))

@@ -12,15 +12,15 @@ use super::machines::bring_back;
 use cluster::transport::NodeId;
 
 /// For a snapshot to begin to arrive, or to go on.
-const PATIENCE: Duration = Duration::from_millis(1_500);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(world: World, mut random: SmallRng, end: Instant) {
     let random = &mut random;
     while let Some(choice) = super::next(&world, random, end).await {
         world.replace_destroyed(random).await;
         match choice {
-            0..45 => interrupt_transfer(&world, random).await,
-            45..75 => world.grow_or_shrink(random).await,
+            0..60 => interrupt_transfer(&world, random).await,
+            60..85 => world.grow_or_shrink(random).await,
             _ => {}
         }
     }
@@ -32,7 +32,7 @@ pub(super) async fn run(world: World, mut random: SmallRng, end: Instant) {
 async fn interrupt_transfer(world: &World, random: &mut SmallRng) {
     let node = world.any_node(random, 0.0);
     world.crash(node, true, random.random_bool(0.5));
-    pause(random, 500..1_500).await;
+    pause(random, 800..2_200).await;
     bring_back(world, node, random).await;
     let receiver = NodeId(node);
     let mut pieces = world.net.pieces.subscribe();

@@ -38,6 +38,8 @@ impl Origin {
 
     /// `is_new`: the node had not applied it in this state.
     pub(in super::super) fn once(node: u64, index: u64, command: CommandId, is_new: bool) -> Verdict {
-        demand(is_new, || format!("F: node {node} applied {command} twice, again at {index}"))
+        demand(is_new, || {
+            format!("F: node {node} applied {command} twice, again at {index}")
+        })
     }
 }

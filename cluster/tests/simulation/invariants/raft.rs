@@ -31,7 +31,10 @@ pub(in super::super) struct Mirror {
 impl Mirror {
     fn term_before(&self, index: u64) -> Option<u64> {
         let before = index.checked_sub(1)?;
-        let purged = self.purged.filter(|purged| purged.index == before).map(|purged| purged.term);
+        let purged = self
+            .purged
+            .filter(|purged| purged.index == before)
+            .map(|purged| purged.term);
         self.entries.get(&before).map(|(term, _)| *term).or(purged)
     }
 }
@@ -50,15 +53,20 @@ impl Logs {
     /// At most one node leads a term. Says whether it is new that it does.
     pub(in super::super) fn election_safety(&mut self, node: u64, term: u64) -> Result<bool, String> {
         match self.leaders.insert(term, node) {
-            Some(before) if before != node => {
-                Err(format!("G: nodes {before} and {node} both led term {term}"))
-            }
+            Some(before) if before != node => Err(format!("G: nodes {before} and {node} both led term {term}")),
             before => Ok(before.is_none()),
         }
     }
 
     /// Entries of one index and term are the same everywhere, and so is the term before them (and with it everything before).
-    pub(in super::super) fn log_matching(&mut self, node: u64, log: &Mirror, index: u64, term: u64, hash: u64) -> Verdict {
+    pub(in super::super) fn log_matching(
+        &mut self,
+        node: u64,
+        log: &Mirror,
+        index: u64,
+        term: u64,
+        hash: u64,
+    ) -> Verdict {
         let before = log.term_before(index);
         let known = self.known.entry((index, term)).or_insert((hash, before));
         demand(known.0 == hash, || {
@@ -73,7 +81,10 @@ impl Logs {
     /// A leader has every entry that was committed in its term or before.
     pub(in super::super) fn leader_completeness(&self, node: u64, term: u64, log: &Mirror) -> Verdict {
         let first = log.purged.map_or(0, |purged| purged.index + 1);
-        let earlier = self.committed.range(first..).filter(|(_, committed)| **committed <= term);
+        let earlier = self
+            .committed
+            .range(first..)
+            .filter(|(_, committed)| **committed <= term);
         for (index, committed) in earlier {
             let held = log.entries.get(index).map(|(term, _)| *term);
             demand(held == Some(*committed), || {
@@ -110,7 +121,9 @@ pub(in super::super) fn votes_grow(node: u64, before: Option<SavedVote>, now: Op
             now.term > before.term || is_settled || is_same && now.committed == before.committed
         }
     };
-    demand(grows, || format!("G: node {node}'s vote went from {before:?} to {now:?}"))
+    demand(grows, || {
+        format!("G: node {node}'s vote went from {before:?} to {now:?}")
+    })
 }
 
 /// What was said to be flushed is there when the log is opened again.
@@ -127,5 +140,7 @@ pub(in super::super) fn flushed_stays(node: u64, before: &Mirror, now: &Mirror) 
 
 /// Within one life, a number only grows.
 pub(in super::super) fn grows(what: &str, node: u64, before: u64, now: u64) -> Verdict {
-    demand(now >= before, || format!("G: node {node}'s {what} went back from {before} to {now}"))
+    demand(now >= before, || {
+        format!("G: node {node}'s {what} went back from {before} to {now}")
+    })
 }

@@ -34,7 +34,10 @@ impl Reads {
     /// No read goes back behind one that ended before it began.
     pub(in super::super) fn no_read_goes_back(&self, node: u64, before: Before, index: u64) -> Verdict {
         demand(index >= before.index, || {
-            format!("B: a read on node {node} stands at {index}, after {} was seen", before.index)
+            format!(
+                "B: a read on node {node} stands at {index}, after {} was seen",
+                before.index
+            )
         })
     }
 

@@ -17,6 +17,9 @@ pub(in super::super) fn a_leaders_time_is_steady(node: u64, before_ms: u64, now_
     let elapsed_ms = elapsed.as_millis() as u64;
     let most = elapsed_ms / SLEW_DIVISOR + ROUNDING_MS;
     demand((now_ms - before_ms).abs_diff(elapsed_ms) <= most, || {
-        format!("time: in {elapsed_ms} ms node {node}'s stamps went on by {} ms", now_ms - before_ms)
+        format!(
+            "time: in {elapsed_ms} ms node {node}'s stamps went on by {} ms",
+            now_ms - before_ms
+        )
     })
 }

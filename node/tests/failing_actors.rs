@@ -127,9 +127,13 @@ impl World {
 
     /// How often actors of a kind have failed on a node.
     async fn restarts(&self, node: u64, actor_type: &str) -> u64 {
+        self.metric(node, "kaiwa_actor_restarts_total", actor_type).await
+    }
+
+    async fn metric(&self, node: u64, name: &str, actor_type: &str) -> u64 {
         let url = format!("{}/metrics", self.cluster.admin_url(node).unwrap());
         let text = self.http.get(url).send().await.unwrap().text().await.unwrap();
-        let wanted = format!("kaiwa_actor_restarts_total{{actor_type=\"{actor_type}\"");
+        let wanted = format!("{name}{{actor_type=\"{actor_type}\"");
         let line = text.lines().find(|line| line.starts_with(&wanted));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
     }
@@ -199,8 +203,12 @@ async fn a_customer_who_leaves_just_when_the_actor_fails_is_noticed() {
     world
         .wait(id, "the customer to be there", |view| view["customer_present"] == true)
         .await;
-    // Time for the actor to hear of the socket: the next thing that it hears is that the socket is gone.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Once it is there, the next thing that it hears is that the socket is gone.
+    let until = Instant::now() + PATIENCE;
+    while world.metric(1, "kaiwa_actors", "conversation").await == 0 {
+        assert!(Instant::now() < until, "no actor listens");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     world.fail(1, "actors::conversation", "1*panic").await;
     customer.close();
     world

@@ -40,6 +40,10 @@ pub const MAILBOX_MAX: usize = 4_096;
 pub const LISTENER_SILENCE: Duration = Duration::from_secs(3);
 /// Between the signs of life of a listening node.
 pub const LISTENER_HEARTBEAT: Duration = Duration::from_millis(750);
+/// Customers who left are told to a new leader for so long: the one before may have died before it noticed.
+pub const LEFT_REMEMBERED: Duration = Duration::from_secs(10);
+/// Those who left and are remembered, per shard; the oldest go first.
+pub const LEFT_REMEMBERED_MAX: usize = 16_384;
 /// Commands of one connection that are carried out or wait for one before them; past it the socket is not read.
 pub const COMMANDS_IN_FLIGHT_MAX: usize = 32;
 /// Entries that one read of a connection asks for.

@@ -9,14 +9,11 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cluster::config::{Config, RaftTimes};
-use cluster::environment::Environment;
 use cluster::error::ProposeError;
 use cluster::shards::{Lane, Proposed, Service, Shards};
 use cluster::state_machine::{Applied, Batch, Row, ShardId, SnapshotWriter, StateMachine};
 use cluster::status::ShardStatus;
 use cluster::transport::{NodeId, PeerAddress, certificates};
-
-use super::full_disk::Disk;
 
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -177,16 +174,6 @@ impl Cluster {
         let node = self.nodes.get_mut(&node).unwrap();
         let factory = Arc::new(|_| Box::<Ledger>::default() as Box<dyn StateMachine>);
         let started = Shards::start(node.config.clone(), factory, Arc::new(Echo)).await;
-        node.shards = Some(started.unwrap());
-    }
-
-    /// Opens a node with another disk under its logs.
-    pub async fn open_on(&mut self, node: u64, disk: &Disk) {
-        let node = self.nodes.get_mut(&node).unwrap();
-        let factory = Arc::new(|_| Box::<Ledger>::default() as Box<dyn StateMachine>);
-        let mut environment = Environment::open(&node.config).unwrap();
-        disk.under(&mut environment);
-        let started = Shards::start_in(node.config.clone(), factory, Arc::new(Echo), environment).await;
         node.shards = Some(started.unwrap());
     }
 

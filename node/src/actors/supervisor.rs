@@ -218,16 +218,12 @@ pub struct Supervising {
 struct Restarts(VecDeque<Instant>);
 
 impl Restarts {
-    /// Notes a failure; false when there were too many of them. Then the count begins anew.
+    /// Notes a failure; false as long as there were too many of them.
     fn may_restart(&mut self) -> bool {
         let now = Instant::now();
         self.0.retain(|at| now.duration_since(*at) < RESTART_WINDOW);
         self.0.push_back(now);
-        let few = self.0.len() <= RESTARTS_MAX;
-        if !few {
-            self.0.clear();
-        }
-        few
+        self.0.len() <= RESTARTS_MAX
     }
 }
 

@@ -5,10 +5,10 @@
 //! may have gaps: a socket repairs them by `seq`. It compares an entry's `prev` with the last that it has, reads what is
 //! missing with a query, drops what it has already, and does the same after every [`Push::Resync`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cluster::codec;
 use cluster::shards::Shards;
@@ -24,7 +24,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::actors::fan_out::open_pushes;
 use crate::calls::{Followed, LISTEN, ListenCall, ListenReply, Listeners, TYPING, TypingFrame, WirePush, WirePushKind};
 use crate::directory::SharedDirectory;
-use crate::limits::LISTENER_HEARTBEAT;
+use crate::limits::{LEFT_REMEMBERED, LEFT_REMEMBERED_MAX, LISTENER_HEARTBEAT};
 
 /// Changes that one call to a leader carries.
 const CHANGES_PER_CALL: usize = 2_000;
@@ -100,6 +100,8 @@ struct ShardListening {
     all: BTreeSet<Key>,
     /// Customers who came, and of whom no leader has been told yet.
     came: BTreeSet<Key>,
+    /// Customers who left a moment ago. A leader that is new since then, or whose actors failed, has not heard of them.
+    left: VecDeque<(Instant, Key)>,
     received: (u64, u64),
     gap: bool,
     wake: Arc<Notify>,
@@ -271,13 +273,23 @@ impl Hub {
             followers.drains.remove(&number);
             return;
         };
+        let mut was_customer = false;
         if let Some(list) = followers.by_key.get_mut(&key) {
+            was_customer = list
+                .iter()
+                .any(|f| f.number == number && f.listen_as == ListenAs::Customer);
             list.retain(|f| f.number != number);
             if list.is_empty() {
                 followers.by_key.remove(&key);
             }
         }
         self.note_change(key, None, &mut followers);
+        if was_customer
+            && let Some(shard) = self.shard_of(key.0)
+            && let Some(listening) = followers.shards.get_mut(&shard)
+        {
+            listening.note_left(key);
+        }
     }
 
     fn note_change(&self, key: Key, came: Option<ListenAs>, followers: &mut Followers) {
@@ -367,7 +379,10 @@ impl Hub {
             let mut followers = self.inner.followers.lock();
             let listening = followers.shards.get_mut(&shard)?;
             let changed = std::mem::take(&mut listening.changed);
-            let came = std::mem::take(&mut listening.came);
+            let mut came = std::mem::take(&mut listening.came);
+            if reset {
+                came.extend(listening.left_lately());
+            }
             let keys = if reset {
                 listening.all.union(&came).copied().collect()
             } else {
@@ -416,6 +431,25 @@ impl Hub {
             followers.resync(key);
         }
         Some(noted)
+    }
+}
+
+impl ShardListening {
+    fn note_left(&mut self, key: Key) {
+        self.forget_left();
+        self.left.push_back((Instant::now(), key));
+    }
+
+    fn forget_left(&mut self) {
+        let is_over = |(at, _): &(Instant, Key)| at.elapsed() > LEFT_REMEMBERED;
+        while self.left.len() >= LEFT_REMEMBERED_MAX || self.left.front().is_some_and(is_over) {
+            self.left.pop_front();
+        }
+    }
+
+    fn left_lately(&mut self) -> impl Iterator<Item = Key> {
+        self.forget_left();
+        self.left.iter().map(|(_, key)| *key)
     }
 }
 
@@ -509,5 +543,18 @@ mod tests {
         assert_eq!(told(&hub, key), [(1, 1), (0, 1)], "came and went");
         drop(staff);
         assert_eq!(told(&hub, key), [(1, 0), (0, 0)]);
+        let mut followers = hub.inner.followers.lock();
+        let listening = followers.shards.get_mut(&ShardId(1)).unwrap();
+        listening.came.clear();
+        let left: Vec<Key> = listening.left_lately().collect();
+        assert_eq!(
+            left,
+            [key],
+            "a leader that is new is told of who left, and only of customers"
+        );
+        for number in 0..2 * LEFT_REMEMBERED_MAX as u128 {
+            listening.note_left((TENANT, Followed::Conversation(ConversationId(number))));
+        }
+        assert_eq!(listening.left.len(), LEFT_REMEMBERED_MAX);
     }
 }

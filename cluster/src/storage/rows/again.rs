@@ -137,3 +137,54 @@ impl RowStore for ReopenedRows {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARD: ShardId = ShardId(1);
+
+    fn row(number: u64) -> Vec<Row> {
+        let key = number.to_be_bytes().to_vec();
+        let value = Some(Bytes::from_static(b"value"));
+        vec![Row { table: 1, key, value }]
+    }
+
+    fn held(rows: &ReopenedRows) -> Vec<u64> {
+        let found = rows.scan(SHARD, 1, &[], &[0xff; 9], 100).unwrap();
+        let number = |(key, _): (Vec<u8>, Bytes)| u64::from_be_bytes(key.try_into().unwrap());
+        found.into_iter().map(number).collect()
+    }
+
+    #[test]
+    fn rows_that_found_no_room_are_opened_again_with_what_was_durable() {
+        let folder = tempfile::tempdir().unwrap();
+        let RowsOpened::Ready(store) = SledRows::open(folder.path()).unwrap() else {
+            panic!("a new store is whole");
+        };
+        let rows = ReopenedRows::new(folder.path().to_owned(), store);
+        rows.write(SHARD, 1, row(1)).unwrap();
+        rows.barrier(SHARD, 1).unwrap();
+        rows.reopen().unwrap();
+        assert_eq!(held(&rows), [1], "what is well is left alone");
+
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        rows.rows().unwrap().shared.fail("test", &full);
+        assert_eq!(rows.check().unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert!(rows.write(SHARD, 2, row(2)).is_err());
+        assert!(rows.durable_index(SHARD).is_err());
+
+        // Somebody who is still in it is waited for.
+        let held_by_a_reader = rows.rows().unwrap();
+        let reader = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            drop(held_by_a_reader);
+        });
+        rows.reopen().unwrap();
+        reader.join().unwrap();
+        assert_eq!(rows.durable_index(SHARD).unwrap(), 1);
+        rows.write(SHARD, 2, row(2)).unwrap();
+        rows.barrier(SHARD, 2).unwrap();
+        assert_eq!(held(&rows), [1, 2]);
+    }
+}

@@ -151,7 +151,8 @@ fn one(scenario: &str, seed: u64, only: Vec<String>, failpoints: Option<String>,
     world::use_kaiwa(beside("kaiwa")?);
     tracing_subscriber::fmt()
         .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,hyper=warn,fuser=off".into()),
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| "info,hyper=warn,fuser=off".into()),
         )
         .with_writer(std::io::stderr)
         .without_time()

@@ -115,6 +115,15 @@ fn arena_options(scenario: &Scenario, options: &RunOptions) -> ArenaOptions {
     }
 }
 
+/// Faults of one family would heal what the other broke.
+fn family(kind: &Kind) -> &'static str {
+    match kind.name.split('-').next() {
+        Some("partition" | "reset") => "net",
+        Some(first) => first,
+        None => kind.name,
+    }
+}
+
 /// A fault that is on.
 struct On {
     kind: &'static Kind,
@@ -220,8 +229,7 @@ impl Play {
             .iter()
             .map(|(other, _)| *other)
             .filter(|other| other.takes == Takes::Nothing && !other.alone && other.name != kind.name)
-            // Both would heal what the other broke.
-            .filter(|other| other.name.split('-').next() != kind.name.split('-').next())
+            .filter(|other| family(other) != family(kind))
             .collect();
         others.choose(&mut self.dice).copied()
     }

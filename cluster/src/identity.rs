@@ -80,7 +80,10 @@ fn checked(bytes: &[u8]) -> Result<&[u8], String> {
     };
     match rest.split_first_chunk() {
         Some((sum, content)) if u32::from_le_bytes(*sum) == crc32fast::hash(content) => Ok(content),
-        _ => Err("damaged, its checksum does not fit: restore the file, or replace this node by one with a new id".to_owned()),
+        _ => Err(
+            "damaged, its checksum does not fit: restore the file, or replace this node by one with a new id"
+                .to_owned(),
+        ),
     }
 }
 

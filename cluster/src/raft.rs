@@ -63,7 +63,10 @@ pub(crate) fn settings(config: &Config, leader_restore: Option<bool>) -> Result<
         install_snapshot_timeout: 60_000,
         max_payload_entries: 64,
         max_append_entries: Some(256),
-        replication_lag_threshold: config.snapshot_entries.saturating_mul(2).saturating_add(config.keep_entries),
+        replication_lag_threshold: config
+            .snapshot_entries
+            .saturating_mul(2)
+            .saturating_add(config.keep_entries),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
         // Back to the snapshot before the newest, which is kept in case the newest turns out to be damaged.
         max_in_snapshot_log_to_keep: config.keep_entries.saturating_add(config.snapshot_entries),

@@ -1,6 +1,8 @@
 //! A disk without room. The node stops taking what it cannot keep, and goes on by itself when there is room again.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
 use async_trait::async_trait;
 
 use rand::Rng;
@@ -19,9 +21,13 @@ pub(super) const KINDS: &[Kind] = &[Kind {
     make: || Box::new(Full::default()),
 }];
 
+/// A closed replica looks for room at growing intervals.
+const BACK_WITHIN: Duration = Duration::from_secs(60);
+
 #[derive(Default)]
 struct Full {
     node: Option<u64>,
+    pid: Option<u32>,
     armed: Option<ArmedFault>,
 }
 
@@ -33,6 +39,7 @@ impl Fault for Full {
         let can: Vec<u64> = can.into_iter().filter(|node| awake.contains(node)).collect();
         let Some(node) = any(&can, dice) else { return Ok(None) };
         self.node = Some(node);
+        self.pid = arena.world.cluster.pid(node);
         let leave: u64 = dice.random_range(0..256 << 10);
         match arena.disk(node) {
             Disk::Loop(disk) => disk.fill(leave)?,
@@ -69,7 +76,18 @@ impl Fault for Full {
             }
             Disk::Plain => Met::new(0, "nothing"),
         };
-        // Without help: the process must be there. That it takes part again is what the run waits for.
-        Ok(met)
+        // Without help: the same process takes part again.
+        let ready = async |arena: &mut Arena| arena.is_ready(node).await;
+        let back = arena
+            .until("a node that has room again is ready", BACK_WITHIN, ready)
+            .await?;
+        ensure!(
+            arena.world.cluster.pid(node) == self.pid,
+            "node {node} did not live through a full disk"
+        );
+        Ok(Met::new(
+            met.count,
+            format!("{}; ready again {back:?} after there was room", met.what),
+        ))
     }
 }

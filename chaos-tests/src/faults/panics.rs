@@ -1,5 +1,7 @@
 //! Actors that panic in the middle of a message, by failpoints.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use async_trait::async_trait;
 
@@ -23,6 +25,9 @@ pub(super) const KINDS: &[Kind] = &[Kind {
 
 /// The actors that have a failpoint where they take a message.
 const ACTORS: [&str; 4] = ["queue_manager", "conversation", "agent", "supervisor"];
+
+/// For a node to hear of it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
 struct Panics {
@@ -52,12 +57,15 @@ impl Fault for Panics {
         for node in arena.awake() {
             let path = format!("/v1/admin/failpoints/actors::{actor}");
             let body = json!({ "actions": format!("{times}*panic") });
-            arena
+            let call = arena
                 .world
                 .cluster
-                .admin(node, reqwest::Method::PUT, &path, Some(&body))
-                .await?;
-            self.armed.push((node, path));
+                .admin(node, reqwest::Method::PUT, &path, Some(&body));
+            // Another fault may keep it from hearing.
+            if let Ok(answered) = tokio::time::timeout(PATIENCE, call).await {
+                answered?;
+                self.armed.push((node, path));
+            }
         }
         Ok(Some(format!(
             "the next {times} messages to a {actor} of each node panic"
@@ -68,11 +76,11 @@ impl Fault for Panics {
         for (node, path) in &self.armed {
             let body = json!({ "actions": "off" });
             // A node that ended meanwhile has forgotten it.
-            let _ = arena
+            let call = arena
                 .world
                 .cluster
-                .admin(*node, reqwest::Method::PUT, path, Some(&body))
-                .await;
+                .admin(*node, reqwest::Method::PUT, path, Some(&body));
+            let _ = tokio::time::timeout(PATIENCE, call).await;
         }
         let restarts = restarts(arena).await.saturating_sub(self.restarts_before);
         Ok(Met::new(restarts, "actors restarted"))

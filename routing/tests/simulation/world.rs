@@ -283,8 +283,10 @@ impl World {
     }
 
     pub fn commit(&mut self, proposals: Vec<Proposal>) {
-        let Some(first) = proposals.first() else { return };
-        let at_ms = first.stamp_ms;
+        // Stamped once, when the last of them has come: none is older than its own decision.
+        let Some(at_ms) = proposals.iter().map(|proposal| proposal.stamp_ms).max() else {
+            return;
+        };
         self.log.entries.push(Entry { at_ms, proposals });
         for replica in 0..REPLICAS {
             self.look(replica);

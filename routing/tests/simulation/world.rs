@@ -456,6 +456,11 @@ impl World {
         if self.chance(self.rates.full) {
             let result = Settled::NotProposed;
             self.plan(2, Happening::Settle { term, id, result });
+        } else if self.chance(self.rates.unknown) {
+            // Lost on the way to the log, and nobody says so: only a barrier tells.
+            self.counts.lost += 1;
+            let result = Settled::Unknown;
+            self.plan(60, Happening::Settle { term, id, result });
         } else if !deposed {
             self.propose(term, envelope, origin);
         } else if let Some(leading) = self.leading().filter(|_| self.rng.random_bool(0.6)) {

@@ -37,7 +37,7 @@ const BUGS: [(&str, &str); 19] = [
     ("routing::capacity_unchecked", "D"),
     ("routing::repeat_done_again", "A"),
     ("routing::windows_lost_in_snapshot", "AH"),
-    ("routing::snapshot_without_side_tables", "H"),
+    ("routing::snapshot_without_side_tables", "EH"),
     ("routing::timers_only_in_memory", "HI"),
     ("routing::index_not_rebuilt", "HP"),
     ("routing::diverges", "H"),

@@ -283,8 +283,10 @@ impl World {
     }
 
     pub fn commit(&mut self, proposals: Vec<Proposal>) {
-        let Some(first) = proposals.first() else { return };
-        let at_ms = first.stamp_ms;
+        // Stamped once, when the last of them has come: none is older than its own decision.
+        let Some(at_ms) = proposals.iter().map(|proposal| proposal.stamp_ms).max() else {
+            return;
+        };
         self.log.entries.push(Entry { at_ms, proposals });
         for replica in 0..REPLICAS {
             self.look(replica);
@@ -454,6 +456,11 @@ impl World {
         if self.chance(self.rates.full) {
             let result = Settled::NotProposed;
             self.plan(2, Happening::Settle { term, id, result });
+        } else if self.chance(self.rates.unknown) {
+            // Lost on the way to the log, and nobody says so: only a barrier tells.
+            self.counts.lost += 1;
+            let result = Settled::Unknown;
+            self.plan(60, Happening::Settle { term, id, result });
         } else if !deposed {
             self.propose(term, envelope, origin);
         } else if let Some(leading) = self.leading().filter(|_| self.rng.random_bool(0.6)) {

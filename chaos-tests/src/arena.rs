@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use node::local::{LocalOptions, Place};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -31,6 +31,9 @@ use crate::world::{self, World};
 pub const SHARD: u32 = 1;
 /// Size of a loop device.
 const DISK_BYTES: u64 = 384 << 20;
+/// Hosts without a node, for those that join. Clients know of them from the beginning, as they would of a name that stands for
+/// all nodes; nobody listens there yet.
+const SPARES: u8 = 8;
 /// How long anything about a node may take that has nothing against it.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -111,7 +114,7 @@ impl Arena {
     /// Makes the network, the disks and the cluster, and lets the people come. Inside a lab only.
     pub async fn start(options: ArenaOptions) -> Result<Self> {
         let nodes = u8::try_from(options.disks.len())?;
-        let net = Net::make(nodes)?;
+        let net = Net::make(nodes + SPARES)?;
         let router = Router::start(&net, options.seed)?;
         let (mut disks, mut clocks, mut places) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (id, kind) in (1..).zip(&options.disks) {
@@ -137,7 +140,10 @@ impl Arena {
             more: String::new(),
             places,
         };
-        let world = World::start_as(local, options.agents, options.concurrent).await?;
+        let mut world = World::start_as(local, options.agents, options.concurrent).await?;
+        world.urls = (1..=u64::from(nodes + SPARES))
+            .map(|id| format!("http://{}:8000", host(id).address()))
+            .collect();
         let watch = Watch::start(world.cluster.admin_key());
         let people = People::start_at(&world, options.customers, Pace::default());
         let lives = (1..=u64::from(nodes)).map(|id| (id, 1)).collect();
@@ -310,11 +316,12 @@ impl Arena {
 
     /// A new node with an empty disk joins; its number.
     pub async fn add_node(&mut self) -> Result<u64> {
-        let Host::Node(number) = self.net.add()? else {
-            bail!("the network gave no node")
-        };
-        let id = u64::from(number);
-        self.router.add(&self.net, host(id))?;
+        let id = self.world.cluster.ids().last().map_or(1, |last| last + 1);
+        if !self.net.nodes().contains(&host(id)) {
+            let added = self.net.add()?;
+            ensure!(added == host(id), "the network gave {added}, not {}", host(id));
+            self.router.add(&self.net, added)?;
+        }
         let place = place(&self.net, &self.options, id, &Disk::Plain);
         self.world.cluster.set_place(id, place);
         self.world.cluster.prepare(id)?;

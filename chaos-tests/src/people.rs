@@ -89,7 +89,7 @@ impl People {
             clients: Vec::new(),
             tasks: Vec::new(),
         };
-        let urls = world.cluster.api_urls();
+        let urls = world.urls.clone();
         for (number, name) in world.agents.iter().enumerate() {
             let (client, events) = Client::connect(turned(&urls, number), world.token(Role::Agent, name), 1);
             people.agents.push(client.clone());

@@ -111,7 +111,11 @@ fn arena_options(scenario: &Scenario, options: &RunOptions) -> ArenaOptions {
         concurrent: 4,
         seed: options.seed,
         failpoints: options.failpoints.clone(),
-        old_binary: options.old_binary.clone(),
+        // Only where it is replaced: it may lack what the other faults ask for.
+        old_binary: options.old_binary.clone().filter(|_| {
+            let mut faults = scenario.faults.iter();
+            faults.any(|(name, _)| *name == "upgrade-rolling")
+        }),
     }
 }
 

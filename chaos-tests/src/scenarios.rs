@@ -108,16 +108,22 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "members",
-        about: "nodes that join, leave, catch up by snapshot, are drained and upgraded",
+        about: "nodes that join, leave, catch up by snapshot, and are drained",
         disks: &[PLAIN, PLAIN, PLAIN],
         clocks: &[],
         faults: &[
-            ("upgrade-rolling", 1),
             ("membership", 2),
             ("snapshot-cut", 2),
             ("restart-rolling", 1),
             ("leader-transfer", 2),
         ],
+    },
+    Scenario {
+        name: "upgrade",
+        about: "an older build that is replaced node by node",
+        disks: &[PLAIN, PLAIN, PLAIN],
+        clocks: &[],
+        faults: &[("upgrade-rolling", 1), ("kill-one", 3), ("leader-transfer", 2)],
     },
     Scenario {
         name: "people",
@@ -170,7 +176,6 @@ pub const ALL: &[Scenario] = &[
             ("snapshot-cut", 1),
             ("leader-transfer", 1),
             ("restart-rolling", 1),
-            ("upgrade-rolling", 1),
             ("agents-flap", 1),
             ("reconnect-storm", 1),
             ("clients-stall", 1),

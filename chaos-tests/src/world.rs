@@ -69,6 +69,8 @@ pub struct World {
     pub agents: Vec<String>,
     /// Conversations that each has room for.
     pub concurrent: usize,
+    /// Where clients may find a node; unless it is set, at those that there were in the beginning.
+    pub urls: Vec<String>,
     /// Removed when dropped, if it is only for this run.
     _folder: Option<TempDir>,
 }
@@ -126,6 +128,7 @@ impl World {
         .await?;
         let tenant_file = folder.path().join("tenant.toml");
         let world = Self {
+            urls: cluster.api_urls(),
             cluster,
             agents,
             concurrent: usize::MAX,
@@ -140,8 +143,10 @@ impl World {
         let agents: Vec<String> = (0..agents).map(|n| format!("agent-{n:03}")).collect();
         let tenant = one_queue(&agents, concurrent);
         let tenant_file = options.dir.join("tenant.toml");
+        let cluster = LocalCluster::start(options).await?;
         let world = Self {
-            cluster: LocalCluster::start(options).await?,
+            urls: cluster.api_urls(),
+            cluster,
             agents,
             concurrent: concurrent.into(),
             _folder: None,

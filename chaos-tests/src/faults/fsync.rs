@@ -27,7 +27,7 @@ pub(super) const KINDS: &[Kind] = &[
         about: "a sync of the rows fails with EIO, and its bytes are gone",
         holds: "AHK",
         takes: Takes::Node,
-        lasts_ms: (1500, 5000),
+        lasts_ms: (8_000, 14_000),
         alone: false,
         make: || Box::new(Broken::new(Place::Rows)),
     },

@@ -116,7 +116,7 @@ impl Fault for Cut {
             return Ok(None);
         };
         self.before = arena.net.met()?;
-        arena.net.partition(&partition)?;
+        arena.net.partition_among(&partition, &members)?;
         Ok(Some(format!("{partition:?}")))
     }
 

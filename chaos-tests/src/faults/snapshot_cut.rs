@@ -9,7 +9,7 @@ use rand::Rng;
 
 use super::{Dice, Fault, Kind, Met, Takes, any};
 use crate::arena::{Arena, PATIENCE, SHARD, host};
-use crate::lab::net::Partition;
+use crate::lab::net::{Host, Partition};
 
 pub(super) const KINDS: &[Kind] = &[Kind {
     name: "snapshot-cut",
@@ -69,7 +69,8 @@ impl Fault for SnapshotCut {
             if dice.random_bool(0.5) {
                 arena.kill(node)?;
             } else {
-                arena.net.partition(&Partition::Lonely(host(node)))?;
+                let members: Vec<Host> = arena.members().into_iter().map(host).collect();
+                arena.net.partition_among(&Partition::Lonely(host(node)), &members)?;
                 tokio::time::sleep(Duration::from_millis(dice.random_range(100..2_000))).await;
                 arena.net.heal()?;
             }

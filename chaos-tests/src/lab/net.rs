@@ -177,9 +177,14 @@ impl Net {
         std::thread::scope(|scope| scope.spawn(there).join()).map_err(|_| anyhow!("a panic on {host}"))?
     }
 
-    /// Breaks the network so, on top of what is broken already.
+    /// Breaks the network so among all nodes, on top of what is broken already.
     pub fn partition(&self, how: &Partition) -> Result<()> {
-        let lines = how.lines(&self.nodes());
+        self.partition_among(how, &self.nodes())
+    }
+
+    /// The same among these nodes; others see everybody.
+    pub fn partition_among(&self, how: &Partition, nodes: &[Host]) -> Result<()> {
+        let lines = how.lines(nodes);
         self.change(|faults| faults.extend(lines.iter().map(|line| (*line, Fault::Cut))))
     }
 

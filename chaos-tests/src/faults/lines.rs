@@ -55,7 +55,7 @@ struct Bad {
 }
 
 impl Bad {
-    fn new((how, count): (fn(&mut Dice) -> Disturbance, fn(&Tally) -> u64)) -> Self {
+    fn new((how, count): Way) -> Self {
         Self {
             how,
             count,

@@ -83,6 +83,21 @@ pub const DISK_LOW_MIN_BYTES: u64 = 64 << 20;
 pub const DISK_LOW_MAX_BYTES: u64 = 1 << 30;
 /// A node with little room stands for election when a shard has had no leader for so long.
 pub const DISK_LOW_STANDS_AFTER: Duration = Duration::from_secs(3);
+/// Seconds with flushes whose median tells how fast a shard's log is.
+pub const FLUSH_SECONDS: usize = 5;
+/// With fewer of them within [`FLUSH_WINDOW`] it is not known.
+pub const FLUSH_SECONDS_MIN: usize = 3;
+/// Flushes longer ago tell nothing.
+pub const FLUSH_WINDOW: Duration = Duration::from_secs(10);
+/// A leader whose log takes longer than this for a flush hands leadership over, if a successor's log is much faster.
+pub const SLOW_FLUSH: Duration = Duration::from_millis(100);
+/// So many times faster.
+pub const SLOW_TIMES_SUCCESSOR: u32 = 4;
+/// It must have been slow for so long.
+pub const SLOW_FOR: Duration = Duration::from_secs(3);
+/// Between two hand-overs of a shard for that reason, by whichever node: two that are slow when they lead must not play
+/// ping-pong.
+pub const SLOW_PAUSE: Duration = Duration::from_secs(30);
 /// Between two attempts at opening again what ended for want of room; doubled each time, up to the longest.
 pub const MEND_PAUSE_MIN: Duration = Duration::from_millis(500);
 /// See [`MEND_PAUSE_MIN`].
@@ -101,5 +116,7 @@ const _: () = assert!(SNAPSHOT_CHUNK_BYTES * 2 < FRAME_MAX_BYTES);
 const _: () = assert!(FRAME_MAX_BYTES <= LINK_QUEUE_BYTES && FRAME_MAX_BYTES <= LINK_CALLS_MAX_BYTES);
 const _: () = assert!(HELLO_MAX_BYTES < FRAME_MAX_BYTES);
 const _: () = assert!(LINK_QUEUE <= LINK_CALLS_MAX);
+const _: () = assert!(FLUSH_SECONDS_MIN <= FLUSH_SECONDS && FLUSH_SECONDS as u64 <= FLUSH_WINDOW.as_secs());
+const _: () = assert!(SLOW_FOR.as_secs() < SLOW_PAUSE.as_secs());
 const _: () = assert!(DISK_LOW_MIN_BYTES < DISK_LOW_MAX_BYTES);
 const _: () = assert!(PROPOSER_RESERVED < PROPOSER_QUEUE);

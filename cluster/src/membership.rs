@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::raft::TypeConfig;
 use crate::raft::frames::{ChangeAnswer, ChangeFrame};
-use crate::shard::Replica;
+use crate::shard::{HandOver, Replica};
 use crate::transport::{NodeId, PeerAddress};
 
 /// A learner that lacks no more entries than this has caught up: it gets the rest while it becomes a voter.
@@ -138,7 +138,7 @@ impl Replica {
         if !self.answering_voters().contains(&to.0) {
             return ChangeAnswer::Failed(format!("node {to} does not answer"));
         }
-        match self.hand_over(to, Instant::now() + STEP / 2).await {
+        match self.hand_over(to, HandOver::Asked, Instant::now() + STEP / 2).await {
             true => ChangeAnswer::NotLeader(self.leader()),
             false => ChangeAnswer::Failed(format!("node {to} did not take over")),
         }

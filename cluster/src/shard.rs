@@ -28,8 +28,37 @@ use crate::raft::trouble::Trouble;
 use crate::shards::Lane;
 use crate::state_machine::{ShardId, StateMachine};
 use crate::status::{Leadership, PeerProgress, Role, ShardStatus};
+use crate::storage::flush_times::FlushTimes;
 use crate::storage::{LogEngine, RowStore};
 use crate::transport::{NodeId, PeerAddress, Transport};
+
+/// Why leadership is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandOver {
+    /// An operator, a membership change or an actor that fails asked for it.
+    Asked,
+    /// The node drains.
+    Drain,
+    /// Its disk is nearly full.
+    NoRoom,
+    /// Its disk is slow.
+    SlowDisk,
+    /// Its clock is off.
+    Clock,
+}
+
+impl HandOver {
+    /// As metrics call it.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Drain => "drain",
+            Self::NoRoom => "no_room",
+            Self::SlowDisk => "slow_disk",
+            Self::Clock => "clock",
+        }
+    }
+}
 
 /// What a replica is made of.
 pub(crate) struct Parts {
@@ -65,6 +94,8 @@ pub(crate) struct Replica {
     pub(crate) stood_against: AtomicU64,
     /// What the storage told openraft.
     pub(crate) trouble: Trouble,
+    /// How long the log takes for its flushes.
+    pub(crate) flush_times: FlushTimes,
     /// The raft core ended by itself.
     ended: AtomicBool,
     /// There is no room for what clients want to add, here or with another that could lead.
@@ -87,6 +118,7 @@ impl Replica {
             trouble: Trouble::default(),
         };
         let trouble = stores.trouble.clone();
+        let flush_times = FlushTimes::default();
         let links = Links {
             shard,
             transport: parts.transport,
@@ -95,7 +127,7 @@ impl Replica {
             blocking: parts.blocking,
             streams: parts.streams,
         };
-        let log = LogStore::new(parts.engine, trouble.clone())?;
+        let log = LogStore::new(parts.engine, trouble.clone(), flush_times.clone())?;
         let machine = Machine::new(stores, parts.user, mark.clone());
         let raft = Raft::new(node.0, parts.settings, links.clone(), log, machine)
             .await
@@ -114,6 +146,7 @@ impl Replica {
             mark,
             stood_against: AtomicU64::new(0),
             trouble,
+            flush_times,
             ended: AtomicBool::new(false),
             refuses_clients: AtomicBool::new(false),
             stop: parts.stop.clone(),
@@ -308,7 +341,7 @@ impl Replica {
     }
 
     /// Hands leadership to `to` and waits until this node does not lead any more.
-    pub(crate) async fn hand_over(&self, to: NodeId, deadline: Instant) -> bool {
+    pub(crate) async fn hand_over(&self, to: NodeId, why: HandOver, deadline: Instant) -> bool {
         let mut leadership = self.leadership.subscribe();
         while leadership.borrow_and_update().leader == Some(self.node) {
             if Instant::now() >= deadline || self.raft.trigger().transfer_leader(to.0).await.is_err() {
@@ -317,6 +350,12 @@ impl Replica {
             let again = deadline.min(Instant::now() + Duration::from_secs(1));
             let _ = tokio::time::timeout_at(again, leadership.wait_for(|now| now.leader != Some(self.node))).await;
         }
+        metrics::counter!(
+            "kaiwa_raft_hand_overs_total",
+            "shard" => self.shard.to_string(),
+            "reason" => why.label()
+        )
+        .increment(1);
         true
     }
 

@@ -6,6 +6,7 @@ mod gauges;
 mod mending;
 mod room;
 mod router;
+mod slow;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use crate::identity::Identity;
 use crate::known_bugs::put_in;
 use crate::raft::frames::{ChangeAnswer, ChangeFrame, ProposeAnswer, ProposeFrame, ReadAnswer};
 use crate::raft::settings;
-use crate::shard::{Parts, Replica};
+use crate::shard::{HandOver, Parts, Replica};
 use crate::state_machine::{ShardId, StateMachineFactory};
 use crate::status::{ClusterId, ClusterStatus, Leadership, ShardStatus};
 use crate::storage::RowStore;
@@ -104,6 +105,8 @@ pub(crate) struct Inner {
     broken: watch::Sender<Option<String>>,
     /// The disk is nearly full.
     pub(crate) disk_low: AtomicBool,
+    /// When this node handed a leadership over because its disk was slow.
+    slow_left: Mutex<BTreeMap<ShardId, Instant>>,
     /// One replica is opened at a time.
     opening: tokio::sync::Mutex<()>,
     /// Nodes that are being added and are in no membership yet.
@@ -245,6 +248,7 @@ impl Shards {
             closed: Mutex::default(),
             broken: watch::channel(None).0,
             disk_low: AtomicBool::new(false),
+            slow_left: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             joining: Mutex::default(),
             members_changed: Arc::default(),
@@ -276,6 +280,7 @@ impl Shards {
         inner
             .tasks
             .spawn(mending::mend(inner.clone(), inner.stop.child_token()));
+        inner.tasks.spawn(slow::watch(inner.clone(), inner.stop.child_token()));
         Ok(shards)
     }
 
@@ -495,7 +500,7 @@ impl Shards {
             let deadline = Instant::now() + HAND_OVER_DEADLINE;
             let mut done = false;
             for to in replica.successors() {
-                done = replica.hand_over(to, deadline).await;
+                done = replica.hand_over(to, HandOver::Drain, deadline).await;
                 if done || Instant::now() >= deadline {
                     break;
                 }

@@ -11,6 +11,7 @@
 //! if it were on the disk: so whatever is opened is first forgotten there and read from the disk.
 
 mod durable_file;
+pub(crate) mod flush_times;
 pub mod log;
 mod log_codec;
 mod measures;

@@ -4,6 +4,8 @@
 mod full_disk;
 #[path = "three_nodes/harness.rs"]
 mod harness;
+#[path = "three_nodes/slow_disk.rs"]
+mod slow_disk;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +18,7 @@ use cluster::transport::NodeId;
 
 use full_disk::Disk;
 use harness::{Cluster, propose, propose_surely};
+use slow_disk::SlowDisk;
 
 const SHARD: ShardId = ShardId(1);
 
@@ -230,14 +233,7 @@ async fn throughput() {
 async fn with_a_disk(kind: std::io::ErrorKind) -> (Cluster, Disk) {
     let mut cluster = Cluster::start(1, 1_000).await;
     let disk = Disk::failing_with(kind);
-    cluster.close(3).await;
-    cluster.open_on(3, &disk).await;
-    cluster
-        .wait("node 3 to follow", || cluster.status(3, SHARD).leader)
-        .await;
-    cluster.leader(SHARD).await;
-    cluster.shards(1).transfer_leader(SHARD, NodeId(3)).await.unwrap();
-    assert_eq!(cluster.leader(SHARD).await, 3);
+    cluster.lead_with(SHARD, |environment| disk.under(environment)).await;
     (cluster, disk)
 }
 
@@ -314,6 +310,82 @@ async fn a_failing_disk_stops_the_node_and_is_not_tried_again() {
     drop(broken);
     cluster.close(3).await;
     cluster.open(3).await;
+    let acked = ["before", "during", "after"].map(str::to_owned);
+    cluster.assert_equal(SHARD, &[1, 2, 3], &acked).await;
+    for node in 1..=3 {
+        cluster.close(node).await;
+    }
+}
+
+/// Proposes by way of node 1 until told to stop; gives back what was acknowledged.
+fn traffic(cluster: &Cluster, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<Vec<String>> {
+    let (shards, stop) = (cluster.shards(1), stop.clone());
+    tokio::spawn(async move {
+        let mut acked = Vec::new();
+        while !stop.load(Ordering::Relaxed) {
+            let command = format!("t{}", acked.len());
+            propose_surely(&shards, SHARD, &command).await;
+            acked.push(command);
+        }
+        acked
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_moves_away_from_a_slow_disk_and_stays_away() {
+    let mut cluster = Cluster::start(1, 1_000).await;
+    let disk = SlowDisk::default();
+    cluster.lead_with(SHARD, |environment| disk.under(environment)).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let traffic = traffic(&cluster, &stop);
+    disk.set_delay(Some(Duration::from_millis(300)));
+    cluster
+        .wait("another leader", || {
+            (cluster.status(1, SHARD).leader != Some(NodeId(3))).then_some(())
+        })
+        .await;
+    let leader = cluster.leader(SHARD).await;
+    let term = cluster.status(leader, SHARD).term;
+    // The slow node follows, and is slow for longer than a leader may be; then the disk is well again.
+    let since = cluster.status(leader, SHARD).applied_index;
+    let long = Duration::from_secs(5);
+    let moved = tokio::time::timeout(long, async {
+        let mut leadership = cluster.shards(leader).leadership(SHARD).unwrap();
+        leadership.wait_for(|now| now.term != term).await.map(|now| *now)
+    });
+    assert!(moved.await.is_err(), "it did not stay");
+    assert!(cluster.status(leader, SHARD).applied_index > since);
+    disk.set_delay(None);
+    stop.store(true, Ordering::Relaxed);
+    let acked = traffic.await.unwrap();
+    cluster.assert_equal(SHARD, &[1, 2, 3], &acked).await;
+    assert_eq!(cluster.leader(SHARD).await, leader);
+    assert_eq!(cluster.status(leader, SHARD).term, term);
+    for node in 1..=3 {
+        cluster.close(node).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_moves_away_from_a_disk_that_hangs() {
+    let mut cluster = Cluster::start(1, 1_000).await;
+    let disk = SlowDisk::default();
+    cluster.lead_with(SHARD, |environment| disk.under(environment)).await;
+    propose_surely(&cluster.shards(1), SHARD, "before").await;
+    disk.set_delay(Some(Duration::from_secs(3_600)));
+    // One command is enough: the flush under way is what tells.
+    propose_surely(&cluster.shards(1), SHARD, "during").await;
+    let elsewhere = |node| {
+        let leader = cluster.status(node, SHARD).leader;
+        leader.filter(|&leader| leader != NodeId(3))
+    };
+    cluster
+        .wait("another leader", || {
+            elsewhere(1).filter(|_| elsewhere(1) == elsewhere(2))
+        })
+        .await;
+    propose_surely(&cluster.shards(1), SHARD, "after").await;
+    disk.set_delay(None);
     let acked = ["before", "during", "after"].map(str::to_owned);
     cluster.assert_equal(SHARD, &[1, 2, 3], &acked).await;
     for node in 1..=3 {

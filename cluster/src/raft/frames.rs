@@ -40,6 +40,8 @@ pub(crate) mod kind {
     pub(crate) const TIME: u16 = 104;
     /// Is there room on the disk there?
     pub(crate) const ROOM: u16 = 105;
+    /// How fast is the shard's log there, and may that node lead it?
+    pub(crate) const FLUSHES: u16 = 106;
     /// The user's kinds begin here.
     pub(crate) const USER: u16 = 1000;
 }
@@ -149,6 +151,17 @@ pub(crate) enum ChangeAnswer {
     QuorumAtRisk(String),
     /// Did not work this time.
     Failed(String),
+}
+
+/// What a leader on a slow disk asks of those who might follow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FlushesAnswer {
+    /// What a flush of the shard's log takes there; `None` when too little was flushed to tell.
+    pub(crate) took_ms: Option<u64>,
+    /// Whether there is room on the disk.
+    pub(crate) has_room: bool,
+    /// How long ago that node handed the shard's leadership over because its own disk was slow, if it did lately.
+    pub(crate) left_ms_ago: Option<u64>,
 }
 
 /// The shard that a frame is for, read without the rest: the codec writes the schema in one byte, then the shard.

@@ -16,6 +16,7 @@ use super::{CommittedLeaderId, Entry, LogId, Payload, TypeConfig, Vote};
 use crate::codec;
 use crate::known_bugs::put_in;
 use crate::limits::{FRAME_MAX_BYTES, READ_MAX_BYTES};
+use crate::storage::flush_times::FlushTimes;
 use crate::storage::{LogEngine, LogPosition, OnFlushed};
 
 /// Schema of the payloads and votes that are given to the engine.
@@ -29,10 +30,11 @@ pub(crate) struct LogStore {
     /// The vote as it is on disk; openraft asks for it before every read for replication.
     vote: Arc<Mutex<Option<Vote>>>,
     trouble: Trouble,
+    times: FlushTimes,
 }
 
 impl LogStore {
-    pub(crate) fn new(engine: Arc<dyn LogEngine>, trouble: Trouble) -> io::Result<Self> {
+    pub(crate) fn new(engine: Arc<dyn LogEngine>, trouble: Trouble, times: FlushTimes) -> io::Result<Self> {
         let vote = match engine.state()?.vote {
             Some(bytes) => Some(decode_vote(&bytes)?),
             None => None,
@@ -41,6 +43,7 @@ impl LogStore {
             engine,
             vote: Arc::new(Mutex::new(vote)),
             trouble,
+            times,
         })
     }
 
@@ -175,9 +178,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let bytes = codec::encode(&(SCHEMA, vote));
         let saved = self.engine.save_vote(
             bytes,
-            Box::new(move |result| {
+            self.times.measured(Box::new(move |result| {
                 let _ = done.send(result);
-            }),
+            })),
         );
         self.trouble.note(saved)?;
         let flushed = flushed.await.unwrap_or_else(|_| Err(stopped()));
@@ -207,7 +210,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             .collect();
         let trouble = self.trouble.clone();
         let flushed: OnFlushed = Box::new(move |result| callback.io_completed(trouble.note(result)));
-        self.trouble.note(self.engine.append(entries, flushed))
+        self.trouble
+            .note(self.engine.append(entries, self.times.measured(flushed)))
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {

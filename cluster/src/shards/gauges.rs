@@ -12,6 +12,7 @@ use super::{HAND_OVER_DEADLINE, Inner};
 use crate::clock::skew_ms;
 use crate::limits::CLOCK_SKEW_MAX_MS;
 use crate::raft::frames::{kind, pack, unpack};
+use crate::shard::HandOver;
 use crate::state_machine::ShardId;
 use crate::status::Role;
 use crate::transport::Purpose;
@@ -99,7 +100,7 @@ async fn leave_leaderships(inner: &Inner, skew: i64) {
         tracing::error!(shard = %replica.shard, skew_ms = skew, "this node's clock is off: leadership is handed over");
         let deadline = Instant::now() + HAND_OVER_DEADLINE;
         for to in replica.successors() {
-            if replica.hand_over(to, deadline).await || Instant::now() >= deadline {
+            if replica.hand_over(to, HandOver::Clock, deadline).await || Instant::now() >= deadline {
                 break;
             }
         }

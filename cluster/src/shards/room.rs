@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use metrics::gauge;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{HAND_OVER_DEADLINE, Inner};
 use crate::limits::{DISK_LOOK_EVERY, DISK_LOW_MAX_BYTES, DISK_LOW_MIN_BYTES, DISK_LOW_PART, DISK_LOW_STANDS_AFTER};
 use crate::raft::frames::{kind, pack, unpack};
-use crate::shard::Replica;
+use crate::shard::{HandOver, Replica};
 use crate::state_machine::ShardId;
 use crate::transport::{NodeId, Purpose};
 
@@ -102,7 +103,9 @@ impl Inner {
             let mut refuses = is_low && replica.leader() == Some(self.node);
             if refuses && let Some(to) = self.successor_with_room(&replica).await {
                 tracing::warn!(shard = %replica.shard, %to, "the disk is nearly full: leadership is handed over");
-                refuses = !replica.hand_over(to, Instant::now() + HAND_OVER_DEADLINE).await;
+                refuses = !replica
+                    .hand_over(to, HandOver::NoRoom, Instant::now() + HAND_OVER_DEADLINE)
+                    .await;
             }
             let refused = replica.refuses_clients.swap(refuses, Ordering::Relaxed);
             if refuses && !refused {
@@ -112,17 +115,25 @@ impl Inner {
     }
 
     async fn successor_with_room(&self, replica: &Replica) -> Option<NodeId> {
+        let answers = self.ask_successors::<bool>(replica, kind::ROOM).await;
+        answers
+            .into_iter()
+            .find(|&(_, has_room)| has_room)
+            .map(|(peer, _)| peer)
+    }
+
+    /// Asks all who might lead next; those that answer, in the order of [`Replica::successors`].
+    pub(super) async fn ask_successors<T: DeserializeOwned>(&self, replica: &Replica, kind: u16) -> Vec<(NodeId, T)> {
         let asked = replica.successors().into_iter().map(|peer| async move {
             let body = pack(replica.shard, &());
             let answer = self
                 .transport
-                .call(peer, Purpose::Raft, kind::ROOM, body, Duration::from_secs(1))
+                .call(peer, Purpose::Raft, kind, body, Duration::from_secs(1))
                 .await
                 .ok()?;
-            let (_, has_room) = unpack::<bool>(&answer)?;
-            has_room.then_some(peer)
+            Some((peer, unpack::<T>(&answer)?.1))
         });
-        join_all(asked).await.into_iter().flatten().next()
+        join_all(asked).await.into_iter().flatten().collect()
     }
 }
 

@@ -121,6 +121,10 @@ async fn answer(inner: &Arc<Inner>, kind: u16, body: &[u8]) -> Option<Bytes> {
             let (shard, ()) = unpack::<()>(body)?;
             packed(shard, !inner.disk_low.load(Ordering::Relaxed))
         }
+        kind::FLUSHES => {
+            let (shard, ()) = unpack::<()>(body)?;
+            packed(shard, inner.flushes(shard)?)
+        }
         _ => {
             tracing::warn!(kind, "unknown call");
             None

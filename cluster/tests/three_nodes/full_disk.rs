@@ -6,11 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use cluster::environment::Environment;
-use cluster::shards::Shards;
-use cluster::state_machine::StateMachine;
 use cluster::storage::{LogEngine, LogPosition, LogState, OnFlushed};
-
-use super::harness::{Cluster, Echo, Ledger};
 
 /// What the disk says to whoever wants to write.
 #[derive(Clone)]
@@ -48,18 +44,6 @@ impl Disk {
             true => Err(self.kind.into()),
             false => Ok(()),
         }
-    }
-}
-
-impl Cluster {
-    /// Opens a node with another disk under its logs.
-    pub async fn open_on(&mut self, node: u64, disk: &Disk) {
-        let node = self.nodes.get_mut(&node).unwrap();
-        let factory = Arc::new(|_| Box::<Ledger>::default() as Box<dyn StateMachine>);
-        let mut environment = Environment::open(&node.config).unwrap();
-        disk.under(&mut environment);
-        let started = Shards::start_in(node.config.clone(), factory, Arc::new(Echo), environment).await;
-        node.shards = Some(started.unwrap());
     }
 }
 

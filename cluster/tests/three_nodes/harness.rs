@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cluster::config::{Config, RaftTimes};
+use cluster::environment::Environment;
 use cluster::error::ProposeError;
 use cluster::shards::{Lane, Proposed, Service, Shards};
 use cluster::state_machine::{Applied, Batch, Row, ShardId, SnapshotWriter, StateMachine};
@@ -175,6 +176,26 @@ impl Cluster {
         let factory = Arc::new(|_| Box::<Ledger>::default() as Box<dyn StateMachine>);
         let started = Shards::start(node.config.clone(), factory, Arc::new(Echo)).await;
         node.shards = Some(started.unwrap());
+    }
+
+    /// Opens a node with something else under it.
+    pub async fn open_with(&mut self, node: u64, change: impl FnOnce(&mut Environment)) {
+        let node = self.nodes.get_mut(&node).unwrap();
+        let factory = Arc::new(|_| Box::<Ledger>::default() as Box<dyn StateMachine>);
+        let mut environment = Environment::open(&node.config).unwrap();
+        change(&mut environment);
+        let started = Shards::start_in(node.config.clone(), factory, Arc::new(Echo), environment).await;
+        node.shards = Some(started.unwrap());
+    }
+
+    /// Closes node 3, opens it with something else under it, and lets it lead `shard`.
+    pub async fn lead_with(&mut self, shard: ShardId, change: impl FnOnce(&mut Environment)) {
+        self.close(3).await;
+        self.open_with(3, change).await;
+        self.wait("node 3 to follow", || self.status(3, shard).leader).await;
+        self.leader(shard).await;
+        self.shards(1).transfer_leader(shard, NodeId(3)).await.unwrap();
+        assert_eq!(self.leader(shard).await, 3);
     }
 
     pub async fn close(&mut self, node: u64) {

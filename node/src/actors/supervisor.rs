@@ -1,36 +1,36 @@
 //! One per shard on every node: starts the shard's actors when leadership comes, stops them when it goes.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod court;
+mod reign;
+mod restarts;
+
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use cluster::codec;
-use cluster::error::ProposeError;
-use cluster::shards::{Lane, Shards};
+use cluster::shards::Shards;
 use cluster::state_machine::ShardId;
 use cluster::status::Leadership;
 use cluster::transport::NodeId;
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use routing::command::{COMMAND_SCHEMA, Command, Envelope};
-use routing::event::{Event, Receipt, TenantEvent};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use routing::ids::{AgentId, ConversationId, TenantId};
 use routing::invariants;
 use routing::queue_manager::WhyNot;
-use routing::rejection::Rejection;
 use routing::view::Presence;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::agent::{Agent, AgentMessage};
+use self::court::{Child, Court, ListeningNode};
+pub use self::reign::Reign;
+use self::restarts::Restarts;
+use super::agent::Agent;
 use super::conversation::{Conversation, ConversationMessage};
-use super::fan_out::{FanOut, Gathering};
+use super::fan_out::FanOut;
 use super::feed::{EventBatch, EventFeed, Fed};
 use super::mailbox::{Mailbox, Posted};
 use super::measure::{ActorFigures, Measures};
 use super::queue_manager::{QueueManager, QueueManagerMessage};
-use crate::calls::{Followed, ListenCall, ListenReply, Listeners, TypingFrame, WirePushKind, WirePushRef};
+use crate::calls::{Followed, ListenCall, ListenReply, Listeners, TypingFrame};
 use crate::directory::SharedDirectory;
 use crate::limits::LISTENER_SILENCE;
 use crate::query::WaitingPlace;
@@ -38,87 +38,10 @@ use crate::shard_host::SharedState;
 
 /// Name in metrics.
 pub const ACTOR_TYPE: &str = "supervisor";
-/// Restarts of children within [`RESTART_WINDOW`] before the shard is handed over.
-const RESTARTS_MAX: usize = 10;
-/// See [`RESTARTS_MAX`].
-const RESTART_WINDOW: Duration = Duration::from_secs(60);
-/// Past [`RESTARTS_MAX`], and after a child that did not even start, so long goes by before the next start.
-const RESTART_PAUSE: Duration = Duration::from_secs(5);
 /// Between looks for silent nodes.
 const TICK: Duration = Duration::from_millis(500);
 /// Conversations per tenant that one sample of the invariants looks at.
 const INVARIANT_ROWS: usize = 64;
-
-/// What a shard's actors need while this node leads it.
-pub struct Reign {
-    /// The cluster.
-    pub shards: Shards,
-    /// Which shard.
-    pub shard: ShardId,
-    /// In which term.
-    pub term: u64,
-    /// Its state.
-    pub state: SharedState,
-    /// Its events.
-    pub feed: EventFeed,
-    /// Pushes to listening nodes.
-    pub fan_out: FanOut,
-    /// Cancelled when leadership is lost.
-    pub ended: CancellationToken,
-    directory: SharedDirectory,
-}
-
-impl Reign {
-    /// Proposes one command.
-    pub async fn try_propose(
-        &self,
-        tenant: TenantId,
-        lane: Lane,
-        command: &Command,
-        deadline: Duration,
-    ) -> Result<Result<Receipt, Rejection>, ProposeError> {
-        let envelope = Envelope {
-            schema: COMMAND_SCHEMA,
-            tenant,
-            key: None,
-            command: command.clone(),
-        };
-        let proposed = self
-            .shards
-            .propose(self.shard, tenant.0 as u64, lane, codec::encode(&envelope), deadline)
-            .await?;
-        codec::decode(&proposed.reply, cluster::limits::FRAME_MAX_BYTES).map_err(|_| ProposeError::OutcomeUnknown)
-    }
-
-    /// Proposes a command that an actor's knowledge calls for, until it is applied or refused or the reign ends.
-    pub fn propose(self: &Arc<Self>, tenant: TenantId, command: Command) {
-        let reign = self.clone();
-        tokio::spawn(async move {
-            while !reign.ended.is_cancelled() {
-                match reign
-                    .try_propose(tenant, Lane::Decision, &command, Duration::from_secs(5))
-                    .await
-                {
-                    Ok(Ok(_)) => return,
-                    Ok(Err(why)) => {
-                        tracing::debug!(shard = %reign.shard, code = why.code(), "an actor's command was refused");
-                        return;
-                    }
-                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-                }
-            }
-        });
-    }
-
-    /// The tenant's name, for labels.
-    pub fn tenant_name(&self, tenant: TenantId) -> String {
-        let directory = self.directory.read();
-        directory
-            .tenants
-            .get(&tenant)
-            .map_or_else(|| tenant.to_string(), |place| place.name.clone())
-    }
-}
 
 /// Messages of the actor.
 pub enum SupervisorMessage {
@@ -164,48 +87,6 @@ pub struct ShardSupervisor {
     pub figures: ActorFigures,
 }
 
-/// A child that can be started again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Child {
-    QueueManager(TenantId),
-    Followed(TenantId, Followed),
-}
-
-struct ListeningNode {
-    incarnation: u64,
-    heard_at: Instant,
-    /// Something told by it, or for it, was lost: it must tell all again.
-    stale: bool,
-    counts: HashMap<(TenantId, Followed), Listeners>,
-}
-
-/// The children of one reign.
-struct Court {
-    reign: Arc<Reign>,
-    queue_managers: BTreeMap<TenantId, Mailbox<QueueManagerMessage>>,
-    conversations: HashMap<(TenantId, ConversationId), Mailbox<ConversationMessage>>,
-    /// Of conversations with an actor: see [`Conversation`].
-    customers_seen: HashMap<(TenantId, ConversationId), Arc<AtomicBool>>,
-    agents: HashMap<(TenantId, AgentId), Mailbox<AgentMessage>>,
-    children: HashMap<ActorId, Child>,
-    nodes: BTreeMap<NodeId, ListeningNode>,
-    /// Which of the nodes listen to what.
-    listening: HashMap<(TenantId, Followed), Vec<NodeId>>,
-    measures: Measures,
-}
-
-impl Drop for Court {
-    /// Also when the supervisor fails: nobody must go on for a reign that has ended.
-    fn drop(&mut self) {
-        self.reign.feed.close();
-        self.reign.ended.cancel();
-        let cells = (self.queue_managers.values().map(|m| m.actor().get_cell()))
-            .chain(self.conversations.values().map(|m| m.actor().get_cell()))
-            .chain(self.agents.values().map(|m| m.actor().get_cell()));
-        cells.for_each(|cell| cell.stop(None));
-    }
-}
-
 /// State of the actor.
 pub struct Supervising {
     myself: Mailbox<SupervisorMessage>,
@@ -213,51 +94,7 @@ pub struct Supervising {
     restarts: Restarts,
 }
 
-/// Failures within [`RESTART_WINDOW`].
-#[derive(Default)]
-struct Restarts(VecDeque<Instant>);
-
-impl Restarts {
-    /// Notes a failure; false as long as there were too many of them.
-    fn may_restart(&mut self) -> bool {
-        let now = Instant::now();
-        self.0.retain(|at| now.duration_since(*at) < RESTART_WINDOW);
-        self.0.push_back(now);
-        self.0.len() <= RESTARTS_MAX
-    }
-}
-
 impl ShardSupervisor {
-    /// Runs the supervisor, the watch of leadership and the pump of events, as long as the node lives; `started` gets each
-    /// way in. A supervisor that fails takes its children with it and is started again, from the state; when it fails
-    /// again and again, another node shall lead.
-    pub async fn run(self, started: impl Fn(Mailbox<SupervisorMessage>)) {
-        let mut restarts = Restarts::default();
-        loop {
-            match Actor::spawn(None, self.clone(), ()).await {
-                Ok((actor, ended)) => {
-                    let mailbox = Mailbox::new(actor, ACTOR_TYPE);
-                    started(mailbox.clone());
-                    let pumps = [
-                        tokio::spawn(pump_events(self.feed.clone(), mailbox.clone())),
-                        tokio::spawn(pump_leadership(self.shards.clone(), self.shard, mailbox)),
-                    ];
-                    // How it ended the actor has told.
-                    let _ = ended.await;
-                    pumps.iter().for_each(JoinHandle::abort);
-                }
-                Err(error) => tracing::error!(shard = %self.shard, %error, "the supervisor of a shard did not start"),
-            }
-            tracing::error!(shard = %self.shard, "the supervisor of a shard failed: it starts again, from the state");
-            crate::metrics::actor_restart(ACTOR_TYPE, "failed");
-            if !restarts.may_restart() {
-                tracing::error!(shard = %self.shard, "the supervisor fails again and again: another node shall lead");
-                self.hand_over();
-                tokio::time::sleep(RESTART_PAUSE).await;
-            }
-        }
-    }
-
     async fn leadership(&self, now: Leadership, state: &mut Supervising) {
         let reigns = state.court.as_ref().map(|court| court.reign.term);
         match (now.ready, reigns) {
@@ -299,17 +136,7 @@ impl ShardSupervisor {
             (tenants, signed_in, Measures::of(&shared))
         };
         super::calendar_keeper::keep(reign.clone());
-        state.court = Some(Court {
-            reign,
-            queue_managers: BTreeMap::new(),
-            conversations: HashMap::new(),
-            customers_seen: HashMap::new(),
-            agents: HashMap::new(),
-            children: HashMap::new(),
-            nodes: BTreeMap::new(),
-            listening: HashMap::new(),
-            measures,
-        });
+        state.court = Some(Court::new(reign, measures));
         for tenant in tenants {
             self.start_queue_manager(tenant, state).await;
         }
@@ -543,153 +370,6 @@ impl ShardSupervisor {
                 count(figures.map(|f| f.0)),
                 count(figures.map(|f| f.1)),
             );
-        }
-    }
-
-    async fn child_failed(&self, cell: &ActorCell, error: &ActorProcessingErr, state: &mut Supervising) {
-        let Some(court) = &mut state.court else { return };
-        // One of a reign before counts as well: what fails at every start must not be started without end.
-        let child = court.children.remove(&cell.get_id());
-        let actor_type = match child {
-            Some(Child::QueueManager(_)) => super::queue_manager::ACTOR_TYPE,
-            Some(Child::Followed(_, Followed::Conversation(_))) => super::conversation::ACTOR_TYPE,
-            Some(Child::Followed(_, Followed::Agent(_))) => super::agent::ACTOR_TYPE,
-            None => "former",
-        };
-        tracing::error!(shard = %self.shard, actor_type, %error, "an actor failed");
-        crate::metrics::actor_restart(actor_type, "failed");
-        if !state.restarts.may_restart() {
-            tracing::error!(shard = %self.shard, "actors fail again and again: another node shall lead");
-            self.hand_over();
-            // In case that nobody takes over.
-            self.start_again_later(&state.myself);
-            return;
-        }
-        match child {
-            Some(Child::QueueManager(tenant)) => self.start_queue_manager(tenant, state).await,
-            Some(Child::Followed(tenant, followed)) => {
-                court.forget_actor(tenant, followed);
-                self.start_followed(tenant, followed, state).await;
-            }
-            None => {}
-        }
-    }
-
-    /// Begins the reign anew after a pause, if it still lasts.
-    fn start_again_later(&self, myself: &Mailbox<SupervisorMessage>) {
-        let myself = myself.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(RESTART_PAUSE).await;
-            post_when_room(&myself, SupervisorMessage::Fed(Fed::StartAgain)).await;
-        });
-    }
-
-    fn hand_over(&self) {
-        let (shards, shard) = (self.shards.clone(), self.shard);
-        tokio::spawn(async move {
-            let status = shards.status();
-            let others = status
-                .shards
-                .iter()
-                .find(|s| s.shard == shard)
-                .map(|s| s.voters.clone())
-                .unwrap_or_default();
-            if let Some(to) = others.into_iter().find(|n| *n != shards.node())
-                && let Err(error) = shards.transfer_leader(shard, to).await
-            {
-                tracing::warn!(%shard, %error, "leadership was not handed over");
-            }
-        });
-    }
-}
-
-impl Court {
-    fn has_actor(&self, tenant: TenantId, followed: Followed) -> bool {
-        match followed {
-            Followed::Conversation(id) => self.conversations.contains_key(&(tenant, id)),
-            Followed::Agent(id) => self.agents.contains_key(&(tenant, id)),
-        }
-    }
-
-    /// The actor is not needed any more.
-    fn remove_actor(&mut self, tenant: TenantId, followed: Followed) {
-        if let Followed::Conversation(id) = followed {
-            self.customers_seen.remove(&(tenant, id));
-        }
-        self.forget_actor(tenant, followed);
-    }
-
-    fn forget_actor(&mut self, tenant: TenantId, followed: Followed) {
-        let cell = match followed {
-            Followed::Conversation(id) => self.conversations.remove(&(tenant, id)).map(|m| m.actor().get_cell()),
-            Followed::Agent(id) => self.agents.remove(&(tenant, id)).map(|m| m.actor().get_cell()),
-        };
-        if let Some(cell) = cell {
-            self.children.remove(&cell.get_id());
-            cell.stop(None);
-        }
-    }
-
-    /// A full mailbox loses the count; the node's next full report mends it, so it is asked for.
-    fn tell_listeners(&mut self, tenant: TenantId, followed: Followed, node: NodeId, listeners: Listeners) {
-        let told = match followed {
-            Followed::Conversation(id) => self
-                .conversations
-                .get(&(tenant, id))
-                .map(|m| m.post(ConversationMessage::Listeners(node, listeners))),
-            Followed::Agent(id) => self
-                .agents
-                .get(&(tenant, id))
-                .map(|m| m.post(AgentMessage::Connections(node, listeners.staff))),
-        };
-        if matches!(told, Some(Err(_)))
-            && let Some(listening) = self.nodes.get_mut(&node)
-        {
-            listening.stale = true;
-        }
-    }
-
-    /// A node's sockets are gone, or will be told again.
-    fn forget(&mut self, node: NodeId) {
-        let Some(listening) = self.nodes.remove(&node) else {
-            return;
-        };
-        for (tenant, followed) in listening.counts.into_keys() {
-            self.note_listening(tenant, followed, node, false);
-            self.tell_listeners(tenant, followed, node, Listeners::default());
-        }
-    }
-
-    fn listened_to(&self, tenant: TenantId, followed: Followed) -> bool {
-        self.listening.contains_key(&(tenant, followed))
-    }
-
-    fn note_listening(&mut self, tenant: TenantId, followed: Followed, node: NodeId, listens: bool) {
-        let nodes = self.listening.entry((tenant, followed)).or_default();
-        nodes.retain(|other| *other != node);
-        if listens {
-            nodes.push(node);
-        } else if nodes.is_empty() {
-            self.listening.remove(&(tenant, followed));
-        }
-    }
-
-    /// Gives what the log recorded to the nodes that listen to it.
-    fn push(&self, TenantEvent { tenant, event }: &TenantEvent, gathering: &mut Gathering<'_>) {
-        let what = match event {
-            Event::Entry(entry) => WirePushKind::Entry(entry),
-            Event::Conversation(view) => WirePushKind::Conversation(view.as_ref()),
-            Event::Read {
-                conversation,
-                reader,
-                seq,
-            } => WirePushKind::Read(*conversation, *reader, *seq),
-            Event::Agent(item) => WirePushKind::AgentItem(item),
-            _ => return,
-        };
-        if let Some(nodes) = self.listening.get(&(*tenant, what.followed())) {
-            let tenant = *tenant;
-            gathering.push(nodes.iter().copied(), &WirePushRef { tenant, what });
         }
     }
 }

@@ -254,6 +254,10 @@ pub const METRICS: &[Metric] = &[
         "kaiwa_raft_clock_skew_seconds",
         "How far this node's clock is from the median of its peers.",
     ),
+    counter(
+        "kaiwa_raft_hand_overs_total",
+        "Leaderships that this node handed over, by reason: asked, drain, no_room, slow_disk, clock.",
+    ),
     gauge("kaiwa_raft_voters", "Members of the shard with a vote."),
     gauge("kaiwa_raft_learners", "Members of the shard without one."),
     histogram(
@@ -267,6 +271,10 @@ pub const METRICS: &[Metric] = &[
         "kaiwa_storage_append_duration_seconds",
         None,
         "Appending to the log, until it is on disk.",
+    ),
+    gauge(
+        "kaiwa_storage_log_flush_seconds",
+        "What a flush of the shard's log takes: the median of the last seconds, or more if one hangs.",
     ),
     counter("kaiwa_storage_errors_total", "Failures of the disk."),
     gauge("kaiwa_storage_bytes", "Bytes on disk, by kind."),

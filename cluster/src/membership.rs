@@ -30,6 +30,10 @@ impl Replica {
         if leader != Some(node) {
             return ChangeAnswer::NotLeader(leader);
         }
+        // openraft follows a membership before it is committed: what seems to be done already may yet be undone.
+        if !self.membership_is_committed() && !matches!(step, ChangeFrame::Transfer(_)) {
+            return ChangeAnswer::Failed("another change is on its way".into());
+        }
         let change = async {
             match step {
                 ChangeFrame::AddLearner(new, address) => self.add_learner(new, address).await,
@@ -41,6 +45,12 @@ impl Replica {
         };
         let failed = ChangeAnswer::Failed("not committed in time".into());
         tokio::time::timeout(STEP, change).await.unwrap_or(failed)
+    }
+
+    fn membership_is_committed(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config == metrics.committed_membership_config
     }
 
     fn member_sets(&self) -> (BTreeSet<u64>, BTreeSet<u64>) {

@@ -45,14 +45,21 @@ pub const FAULTS: [&str; 27] = [
 
 /// Puts in faults for as long as the settings say. The change of members that is under way then may go on.
 pub(super) async fn run(world: &World) -> JoinHandle<()> {
-    let seeded = |course: u64| SmallRng::seed_from_u64(world.settings.seed ^ (0xfa_17 + course));
+    let seed = world.settings.seed;
+    let seeded = |course: u64| SmallRng::seed_from_u64(seed ^ (0xfa_17 + course));
     let end = Instant::now() + world.settings.faults_for;
     let changes = tokio::spawn(transfers::run(world.clone(), seeded(2), end));
     tokio::join!(
         machines::run(world, seeded(0), end),
         network::run(world, seeded(1), end)
     );
-    changes
+    let (world, mut random) = (world.clone(), seeded(3));
+    tokio::spawn(async move {
+        let ended = changes.await;
+        ended.expect("the course of members ends well");
+        // The other courses may have destroyed a disk after that.
+        world.replace_destroyed(&mut random).await;
+    })
 }
 
 /// Another fault is due; or the faults have ended.

@@ -24,7 +24,6 @@ pub(super) async fn run(world: World, mut random: SmallRng, end: Instant) {
             _ => {}
         }
     }
-    world.replace_destroyed(random).await;
 }
 
 /// Takes a node away until it needs a snapshot, and disturbs that at a random piece: the receiver crashes, or its link

@@ -18,56 +18,107 @@ pub struct Bug {
 pub const ALL: &[Bug] = &[
     Bug {
         name: "cluster::ack_before_fsync",
-        scenario: "power",
+        scenario: "torn-power",
         only: "power-all",
-        seeds: 3,
-    },
-    Bug {
-        name: "routing::epoch_unchecked",
-        scenario: "people",
-        only: "agents-flap,reconnect-storm",
-        seeds: 2,
-    },
-    Bug {
-        name: "routing::capacity_unchecked",
-        scenario: "kills",
-        only: "kill-one",
-        seeds: 2,
-    },
-    Bug {
-        name: "routing::windows_lost_in_snapshot",
-        scenario: "members",
-        only: "snapshot-cut,restart-rolling",
-        seeds: 3,
-    },
-    Bug {
-        name: "routing::timers_only_in_memory",
-        scenario: "kills",
-        only: "kill-all",
-        seeds: 2,
-    },
-    Bug {
-        name: "routing::snapshot_without_side_tables",
-        scenario: "members",
-        only: "snapshot-cut,restart-rolling",
-        seeds: 2,
-    },
-    Bug {
-        name: "cluster::lease_read",
-        scenario: "time",
-        only: "pause",
-        seeds: 3,
-    },
-    Bug {
-        name: "queue_manager::newest_first",
-        scenario: "kills",
-        only: "kill-one",
-        seeds: 1,
+        seeds: 4,
     },
     Bug {
         name: "cluster::fsync_error_ignored",
         scenario: "disks",
         only: "fsync-fails-log",
+        seeds: 3,
+    },
+    Bug {
+        name: "cluster::lease_read",
+        scenario: "time",
+        only: "pause",
+        seeds: 4,
+    },
+    Bug {
+        name: "cluster::snapshot_without_rows",
+        scenario: "members",
+        only: "snapshot-cut,membership",
         seeds: 2,
     },
+    Bug {
+        name: "routing::repeat_done_again",
+        scenario: "lines",
+        only: "reset-clients,reset-links",
+        seeds: 3,
+    },
+    Bug {
+        name: "routing::offer_unchecked",
+        scenario: "people",
+        only: "agents-flap,kill-one",
+        seeds: 2,
+    },
+    Bug {
+        name: "routing::windows_lost_in_snapshot",
+        scenario: "members",
+        only: "restart-rolling,snapshot-cut",
+        seeds: 2,
+    },
+    Bug {
+        name: "routing::timers_only_in_memory",
+        scenario: "kills",
+        only: "kill-all",
+        seeds: 3,
+    },
+    Bug {
+        name: "routing::snapshot_without_side_tables",
+        scenario: "members",
+        only: "restart-rolling,membership",
+        seeds: 2,
+    },
+    Bug {
+        name: "routing::diverges",
+        scenario: "members",
+        only: "restart-rolling,membership",
+        seeds: 2,
+    },
+    Bug {
+        name: "routing::deadline_unchecked",
+        scenario: "kills",
+        only: "leader-transfer",
+        seeds: 1,
+    },
+    Bug {
+        name: "queue_manager::overdue_forgotten",
+        scenario: "kills",
+        only: "kill-all,kill-one",
+        seeds: 2,
+    },
+    Bug {
+        name: "queue_manager::newest_first",
+        scenario: "kills",
+        only: "kill-one",
+        seeds: 2,
+    },
+    Bug {
+        name: "queue_manager::timers_unheard",
+        scenario: "kills",
+        only: "kill-one",
+        seeds: 1,
+    },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::{faults, scenarios};
+
+    #[test]
+    fn bugs_are_looked_for_where_there_is_something() {
+        for bug in super::ALL {
+            let scenario = scenarios::named(bug.scenario).expect(bug.scenario);
+            for only in bug.only.split(',') {
+                assert!(faults::named(only).is_some(), "{}: {only}", bug.name);
+                assert!(
+                    scenario.faults.iter().any(|(name, _)| *name == only),
+                    "{}: {only}",
+                    bug.name
+                );
+            }
+            assert!(bug.seeds > 0);
+        }
+    }
+}

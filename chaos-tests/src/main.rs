@@ -309,6 +309,7 @@ fn bugs(only: &[String], common: &Common) -> Result<ExitCode> {
         let found = find(bug, common)?;
         match found {
             Some((seed, letter, how)) => {
+                let how: String = how.split_whitespace().collect::<Vec<_>>().join(" ");
                 let how: String = how.chars().take(160).collect();
                 println!(
                     "| `{}` | {} | {seed} | {letter}: {} |",

@@ -16,7 +16,7 @@ use routing::ids::ConversationId;
 use tokio::task::JoinHandle;
 
 use crate::diary::SharedDiary;
-use crate::history::{Input, Output, Pending};
+use crate::history::{Input, Name, Output, Pending, Presence, Recorder};
 use crate::world::World;
 
 mod agent;
@@ -64,7 +64,9 @@ pub struct People {
     pub diary: SharedDiary,
     writing: Arc<AtomicBool>,
     flapping: Arc<AtomicBool>,
-    agents: Vec<Client>,
+    agents: Vec<(String, Client)>,
+    subjects: Subjects,
+    recorder: Recorder,
     clients: Vec<Client>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -86,13 +88,15 @@ impl People {
             writing: writing.clone(),
             flapping: Arc::default(),
             agents: Vec::new(),
+            subjects: subjects.clone(),
+            recorder: recorder.clone(),
             clients: Vec::new(),
             tasks: Vec::new(),
         };
         let urls = world.urls.clone();
         for (number, name) in world.agents.iter().enumerate() {
             let (client, events) = Client::connect(turned(&urls, number), world.token(Role::Agent, name), 1);
-            people.agents.push(client.clone());
+            people.agents.push((name.clone(), client.clone()));
             people.clients.push(client.clone());
             let agent = Agent {
                 name: name.clone(),
@@ -200,16 +204,18 @@ impl People {
         self.flapping.store(true, Ordering::Relaxed);
         let flapping = self.flapping.clone();
         let some = (self.agents.len() * share).div_ceil(100);
-        let agents: Vec<Client> = self.agents.iter().take(some).cloned().collect();
+        let agents: Vec<(String, Client)> = self.agents.iter().take(some).cloned().collect();
+        let (subjects, recorder) = (self.subjects.clone(), self.recorder.clone());
         tokio::spawn(async move {
             let mut dice = ChaCha8Rng::seed_from_u64(seed);
             let mut flaps = 0;
             while flapping.load(Ordering::Relaxed) && !agents.is_empty() {
-                let agent = &agents[dice.random_range(0..agents.len())];
-                match dice.random_range(0..3) {
-                    0 => agent.break_connection(),
+                let (name, client) = &agents[dice.random_range(0..agents.len())];
+                let subject = subjects.lock().get(name).cloned();
+                match (dice.random_range(0..3), subject) {
                     // Whether it is done may not be known before the next fault ends.
-                    _ => drop((agent.sign_out(), agent.sign_in())),
+                    (1.., Some(agent)) => come_and_go(&recorder, client, &agent),
+                    _ => client.break_connection(),
                 }
                 flaps += 1;
                 tokio::time::sleep(Duration::from_millis(dice.random_range(20..300))).await;
@@ -229,6 +235,19 @@ impl Drop for People {
         self.tasks.iter().for_each(JoinHandle::abort);
         self.clients.iter().for_each(Client::close);
     }
+}
+
+/// Signs an agent out and in again, and writes it down.
+fn come_and_go(recorder: &Recorder, client: &Client, agent: &str) {
+    let name = Name::from(agent);
+    let out = recorder.call(name.clone(), Input::SignOut { agent: name.clone() });
+    tokio::spawn(record(out, client.sign_out()));
+    tokio::spawn(record(sign_in(recorder, name), client.sign_in()));
+}
+
+fn sign_in(recorder: &Recorder, agent: Name) -> Pending {
+    let presence = Presence::Available;
+    recorder.call(agent.clone(), Input::SignIn { agent, presence })
 }
 
 /// Ids of the agents, by their names: histories tell of ids, as the API does.

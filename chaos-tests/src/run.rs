@@ -247,8 +247,11 @@ impl Play {
             .with_context(|| format!("{} could not strike", kind.name))?;
         let Some(what) = what else {
             self.note(&format!("{}: nothing to strike now", kind.name))?;
-            let why = "there was nothing of the kind to break".to_owned();
-            self.skipped.entry(kind.name.to_owned()).or_insert(why);
+            let why = match kind.name == "upgrade-rolling" {
+                true => "no older build was given (`--old COMMIT`)",
+                false => "there was nothing of the kind to break",
+            };
+            self.skipped.entry(kind.name.to_owned()).or_insert(why.to_owned());
             return Ok(None);
         };
         self.note(&format!("{}: {what}", kind.name))?;

@@ -82,10 +82,17 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "power",
-        about: "power lost on one node or on all, on ext4, xfs and a layer that keeps some pages",
-        disks: &[EXT4, XFS, FAULTY],
+        about: "power lost on one node or on all, on ext4 and xfs",
+        disks: &[EXT4, XFS, EXT4],
         clocks: &[],
         faults: &[("power-one", 4), ("power-all", 2), ("kill-one", 1)],
+    },
+    Scenario {
+        name: "torn-power",
+        about: "power lost on slow disks that keep nothing, or some pages, of what was not synced",
+        disks: &[FAULTY, FAULTY, FAULTY],
+        clocks: &[],
+        faults: &[("power-one", 2), ("power-all", 3), ("slow-disk", 1)],
     },
     Scenario {
         name: "disks",

@@ -1,13 +1,15 @@
 //! Power loss: what was not synced is gone. On a loop device whose file system is shut down without flushing, or behind a layer that
 //! forgets what was not synced, all of it or some pages.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
 use rand::Rng;
 
 use super::{Dice, Fault, Kind, Met, Takes, any};
 use crate::arena::{Arena, Disk};
-use crate::lab::disk::faulty_fs::Survivors;
+use crate::lab::disk::faulty_fs::{self, Survivors, Times};
 
 pub(super) const KINDS: &[Kind] = &[
     Kind {
@@ -42,6 +44,9 @@ pub(super) const KINDS: &[Kind] = &[
     },
 ];
 
+/// How slow syncs are, and for how long, before the power goes.
+const BEFORE_THE_CUT: Duration = Duration::from_millis(150);
+
 struct Power {
     all: bool,
     off: Vec<u64>,
@@ -63,6 +68,14 @@ impl Fault for Power {
         if hit.is_empty() {
             return Ok(None);
         }
+        // A disk that is about to fail is slow where it can be: what was acknowledged too early shows itself.
+        for node in &hit {
+            if let Disk::Faulty(layer) = arena.disk(*node) {
+                let slow = faulty_fs::Fault::SlowSync(BEFORE_THE_CUT);
+                layer.faults().arm(slow, Times::Always, faulty_fs::any_path());
+            }
+        }
+        tokio::time::sleep(BEFORE_THE_CUT).await;
         let mut how = Vec::new();
         // The disks first, all at once: a process must not be able to sync what it still wanted to.
         for node in &hit {
@@ -101,7 +114,10 @@ impl Fault for Power {
                     disk.unmount()?;
                     disk.remount()?;
                 }
-                Disk::Faulty(layer) => layer.return_power(),
+                Disk::Faulty(layer) => {
+                    layer.faults().disarm_all();
+                    layer.return_power();
+                }
                 Disk::Plain => {}
             }
             arena.start_node(node)?;

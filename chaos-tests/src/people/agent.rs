@@ -8,7 +8,7 @@ use node::client::{Client, ClientEvent, ClientEvents};
 use node::gateway::protocol::{EntryContent, EntryFrame, Party, ServerFrame};
 use routing::ids::{ConversationId, Epoch};
 
-use super::{Subjects, post, record};
+use super::{Subjects, post, record, sign_in};
 use crate::diary::SharedDiary;
 use crate::history::{By, Input, Name, Recorder};
 
@@ -24,11 +24,13 @@ pub(super) struct Agent {
 
 impl Agent {
     pub(super) async fn live(self, mut events: ClientEvents) {
-        let client = self.client.clone();
-        tokio::spawn(async move { client.sign_in().await });
         let (mut replies, mut subject) = (0u64, String::new());
         while let Some(event) = events.recv().await {
             if let ClientEvent::Connected { welcome, .. } = &event {
+                if subject.is_empty() {
+                    let pending = sign_in(&self.recorder, welcome.subject.as_str().into());
+                    tokio::spawn(record(pending, self.client.sign_in()));
+                }
                 subject.clone_from(&welcome.subject);
                 self.subjects.lock().insert(self.name.clone(), subject.clone());
             }

@@ -35,6 +35,12 @@ impl Replica {
             return ChangeAnswer::Failed("another change is on its way".into());
         }
         let change = async {
+            if !matches!(step, ChangeFrame::Transfer(_)) {
+                match self.leave_joint().await {
+                    ChangeAnswer::Done => {}
+                    unfinished => return unfinished,
+                }
+            }
             match step {
                 ChangeFrame::AddLearner(new, address) => self.add_learner(new, address).await,
                 ChangeFrame::Promote(learner) => self.promote(learner).await,
@@ -45,6 +51,21 @@ impl Replica {
         };
         let failed = ChangeAnswer::Failed("not committed in time".into());
         tokio::time::timeout(STEP, change).await.unwrap_or(failed)
+    }
+
+    /// Ends a change of voters that a leader before this one began: until then a quorum of the old voters is needed beside one
+    /// of the new, so that a single failure may stop the shard.
+    async fn leave_joint(&self) -> ChangeAnswer {
+        let is_joint = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.membership().get_joint_config().len() > 1
+        };
+        if !is_joint {
+            return ChangeAnswer::Done;
+        }
+        let no_more = ChangeMembers::AddVoterIds(BTreeSet::new());
+        done(self.raft.change_membership(no_more, true).await.map(drop))
     }
 
     fn membership_is_committed(&self) -> bool {

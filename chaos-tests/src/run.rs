@@ -220,9 +220,7 @@ impl Play {
             }
             let (from_ms, to_ms) = kind.lasts_ms;
             self.pause(from_ms..to_ms).await;
-            while let Some(one) = on.pop() {
-                self.heal(arena, one).await?;
-            }
+            self.heal(arena, on).await?;
         }
         Ok(())
     }
@@ -263,45 +261,38 @@ impl Play {
         }))
     }
 
-    async fn heal(&mut self, arena: &mut Arena, mut on: On) -> Result<()> {
-        let kind = on.kind;
-        let met = on
-            .fault
-            .heal(arena, &mut self.dice)
-            .await
-            .with_context(|| format!("{} ({}) was not healed", kind.name, on.what))?;
-        let healed = Instant::now();
-        let before = arena.people.acknowledged().await;
+    /// Heals what is on, the latest first, and waits until there is service.
+    async fn heal(&mut self, arena: &mut Arena, on: Vec<On>) -> Result<()> {
+        let mut healed = Vec::new();
+        for mut on in on.into_iter().rev() {
+            let met = on.fault.heal(arena, &mut self.dice).await;
+            let met = met.with_context(|| format!("{} ({}) was not healed", on.kind.name, on.what))?;
+            healed.push((on, met, Instant::now()));
+        }
+        let names: Vec<&str> = healed.iter().map(|(on, _, _)| on.kind.name).collect();
+        let (whole, before) = (Instant::now(), arena.people.acknowledged().await);
         let served = async |arena: &mut Arena| arena.people.acknowledged().await > before;
         arena
-            .until(
-                &format!("service after {} ({})", kind.name, on.what),
-                BACK_WITHIN,
-                served,
-            )
+            .until(&format!("service after {}", names.join(" and ")), BACK_WITHIN, served)
             .await?;
-        let back = healed.elapsed();
-        let stood_still = {
-            let diary = arena.people.diary.lock().await;
-            diary.longest_pause
-        };
+        let back = whole.elapsed();
+        let stood_still = arena.people.diary.lock().await.longest_pause;
         self.longest_pause = self.longest_pause.max(stood_still);
-        self.note(&format!(
-            "{}: healed, met {} {}; served again after {back:?}, stood still for {stood_still:?}",
-            kind.name, met.count, met.what
-        ))?;
-        if met.count > 0 {
-            self.skipped.remove(kind.name);
+        for (on, met, at) in healed {
+            self.note(&format!("{}: healed, met {} {}", on.kind.name, met.count, met.what))?;
+            if met.count > 0 {
+                self.skipped.remove(on.kind.name);
+            }
+            self.fired.push(Fired {
+                fault: on.kind.name.to_owned(),
+                what: on.what,
+                met: met.count,
+                lasted_ms: (at - on.struck).as_millis() as u64,
+                back_ms: back.as_millis() as u64,
+                stood_still_ms: stood_still.as_millis() as u64,
+            });
         }
-        self.fired.push(Fired {
-            fault: kind.name.to_owned(),
-            what: on.what,
-            met: met.count,
-            lasted_ms: (healed - on.struck).as_millis() as u64,
-            back_ms: back.as_millis() as u64,
-            stood_still_ms: stood_still.as_millis() as u64,
-        });
-        Ok(())
+        self.note(&format!("served again after {back:?}, stood still for {stood_still:?}"))
     }
 
     /// All faults end; the cluster must serve, converge, and still have everything after it was killed once more.

@@ -59,7 +59,7 @@ pub struct Diary {
     pub wrap_ups: u64,
     /// The most offers and conversations that each agent had at a time, by their stream.
     pub highest_loads: BTreeMap<String, usize>,
-    open_offers: BTreeMap<String, BTreeSet<(ConversationId, Epoch)>>,
+    pub(crate) open_offers: BTreeMap<String, BTreeSet<(ConversationId, Epoch)>>,
     /// What people asked for, and when it was answered.
     pub recorder: Recorder,
 }

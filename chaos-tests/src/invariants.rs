@@ -23,6 +23,8 @@ mod i_service;
 mod j_queue;
 mod k_fail_stop;
 mod l_bounds;
+#[cfg(test)]
+mod tests;
 
 /// One of A–L.
 pub struct Invariant {

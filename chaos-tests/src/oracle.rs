@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use routing::ids::{ConversationId, Millis, Seq};
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -177,7 +177,7 @@ impl Evidence {
             all.insert(*node, transcripts(world, *node, &conversations).await?);
         }
         let first = nodes.first().context("no node runs")?;
-        everybody_has_read(diary, &all[first]).await?;
+        everybody_has_read(diary, &all[first]).await;
         let owners = owned(&Rest::supervisor(world, vec![world.cluster.api_url(*first)?])).await?;
         let mut diary = diary.lock().await;
         let history = diary.recorder.history();
@@ -200,11 +200,8 @@ pub async fn check(world: &mut World, diary: &Mutex<Diary>, outage: Duration) ->
     invariants::judge(&Evidence::gather(world, diary, outage).await?).into_result()
 }
 
-/// Waits until customers have been given the last entry that they may see.
-async fn everybody_has_read(
-    diary: &tokio::sync::Mutex<Diary>,
-    transcripts: &BTreeMap<ConversationId, Transcript>,
-) -> Result<()> {
+/// Waits until customers have been given the last entry that they may see, for a while: who was not is for invariant E to say.
+async fn everybody_has_read(diary: &Mutex<Diary>, transcripts: &BTreeMap<ConversationId, Transcript>) {
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         let missing = {
@@ -225,8 +222,8 @@ async fn everybody_has_read(
             })
         };
         match missing {
-            None => return Ok(()),
-            Some(missing) if Instant::now() > until => bail!("not delivered within 20 s: {missing}"),
+            None => return,
+            Some(missing) if Instant::now() > until => return tracing::warn!("not delivered within 20 s: {missing}"),
             Some(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }

@@ -102,6 +102,7 @@ pub const ALL: &[Scenario] = &[
         faults: &[
             ("disk-full", 3),
             ("slow-disk", 2),
+            ("slow-device", 2),
             ("fsync-fails-log", 2),
             ("fsync-fails-rows", 2),
         ],
@@ -163,6 +164,7 @@ pub const ALL: &[Scenario] = &[
             ("rot-rows", 1),
             ("disk-full", 2),
             ("slow-disk", 2),
+            ("slow-device", 1),
             ("fsync-fails-log", 1),
             ("fsync-fails-rows", 1),
             ("partition-lonely", 2),

@@ -63,6 +63,7 @@ pub struct Watched {
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     life: u32,
+    was_closed: bool,
     term: u64,
     commit: u64,
     applied: u64,
@@ -121,11 +122,17 @@ impl Watched {
     }
 
     fn saw_progress(&mut self, target: &Target, shard: &ShardBody) {
-        let before = *self.progress.entry((target.node, shard.shard)).or_default();
-        if target.life < before.life || shard.role == "stopped" {
+        let before = self.progress.entry((target.node, shard.shard)).or_default();
+        if target.life < before.life {
             return;
         }
-        let same_life = before.life == target.life;
+        if shard.role == "stopped" {
+            // Opened again, as after a crash, it reads its log again.
+            before.was_closed = true;
+            return;
+        }
+        let before = *before;
+        let same_life = before.life == target.life && !before.was_closed;
         let mut back = Vec::new();
         if shard.term < before.term {
             back.push(("term", before.term, shard.term));
@@ -145,6 +152,7 @@ impl Watched {
         }
         let now = Progress {
             life: target.life,
+            was_closed: false,
             term: shard.term,
             commit: shard.commit_index,
             applied: shard.applied_index,
@@ -377,7 +385,13 @@ mod tests {
             (shard.commit_index, shard.applied_index) = (3, 3)
         });
         assert!(watched.no_violation('G').is_ok());
-        seen(&mut watched, 1, 2, |shard| shard.applied_index = 2);
+        // So it is when a replica was closed and opened again.
+        seen(&mut watched, 1, 2, |shard| shard.role = "stopped".into());
+        seen(&mut watched, 1, 2, |shard| {
+            (shard.commit_index, shard.applied_index) = (2, 2)
+        });
+        assert!(watched.no_violation('G').is_ok());
+        seen(&mut watched, 1, 2, |shard| shard.applied_index = 1);
         assert!(watched.no_violation('G').is_err());
         let mut watched = Watched::default();
         seen(&mut watched, 1, 1, |_| {});

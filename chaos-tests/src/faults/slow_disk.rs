@@ -1,31 +1,42 @@
-//! A disk that takes its time: syncs of tens or hundreds of milliseconds.
+//! A disk that takes its time: each sync some tens or hundreds of milliseconds longer, or a device that takes only so many writes
+//! in a second.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use async_trait::async_trait;
-
 use rand::Rng;
 
 use super::{Dice, Fault, Kind, Met, Takes, any};
 use crate::arena::{Arena, Disk};
 use crate::lab::disk::faulty_fs::{self, ArmedFault, Times};
+use crate::lab::disk::throttle::{self, Limits, Throttle};
 
-pub(super) const KINDS: &[Kind] = &[Kind {
-    name: "slow-disk",
-    about: "each sync of one node takes 20 to 400 ms longer",
-    holds: "AIL",
-    takes: Takes::Nothing,
-    lasts_ms: (2000, 8000),
-    alone: false,
-    make: || Box::new(Slow::default()),
-}];
+pub(super) const KINDS: &[Kind] = &[
+    Kind {
+        name: "slow-disk",
+        about: "each sync of one node takes 20 to 400 ms longer",
+        holds: "AIL",
+        takes: Takes::Nothing,
+        lasts_ms: (2000, 8000),
+        alone: false,
+        make: || Box::new(SlowSyncs(None)),
+    },
+    Kind {
+        name: "slow-device",
+        about: "the device of one node takes 8 to 40 writes in a second",
+        holds: "AIL",
+        takes: Takes::Nothing,
+        lasts_ms: (3000, 8000),
+        alone: false,
+        make: || Box::new(SlowDevice(None)),
+    },
+];
 
-#[derive(Default)]
-struct Slow(Option<(u64, ArmedFault)>);
+struct SlowSyncs(Option<(u64, ArmedFault)>);
 
 #[async_trait(?Send)]
-impl Fault for Slow {
+impl Fault for SlowSyncs {
     async fn strike(&mut self, arena: &mut Arena, dice: &mut Dice) -> Result<Option<String>> {
         let can = arena.with_disk(|disk| matches!(disk, Disk::Faulty(_)));
         let Some(node) = any(&can, dice) else { return Ok(None) };
@@ -50,5 +61,45 @@ impl Fault for Slow {
         let faults = layer.faults();
         faults.disarm(armed);
         Ok(Met::new(faults.fired(armed), "syncs"))
+    }
+}
+
+struct SlowDevice(Option<Throttle>);
+
+#[async_trait(?Send)]
+impl Fault for SlowDevice {
+    async fn strike(&mut self, arena: &mut Arena, dice: &mut Dice) -> Result<Option<String>> {
+        if let Some(why) = throttle::why_not_possible() {
+            tracing::warn!("no device can be made slow here: {why}");
+            return Ok(None);
+        }
+        let awake = arena.awake();
+        let can = arena.with_disk(|disk| matches!(disk, Disk::Loop(_)));
+        let can: Vec<u64> = can.into_iter().filter(|node| awake.contains(node)).collect();
+        let Some(node) = any(&can, dice) else { return Ok(None) };
+        let pid = arena.world.cluster.pid(node);
+        let Disk::Loop(disk) = arena.disk(node) else {
+            return Ok(None);
+        };
+        let (Some(device), Some(pid)) = (disk.device(), pid) else {
+            return Ok(None);
+        };
+        let writes = dice.random_range(8..40);
+        let limits = Limits {
+            writes_per_s: Some(writes),
+            ..Limits::default()
+        };
+        let throttle = Throttle::start(device, limits)?;
+        throttle.add_process(pid)?;
+        self.0 = Some(throttle);
+        Ok(Some(format!("the device of {node} takes {writes} writes in a second")))
+    }
+
+    async fn heal(&mut self, _: &mut Arena, _: &mut Dice) -> Result<Met> {
+        let Some(throttle) = self.0.take() else {
+            return Ok(Met::new(0, "nothing"));
+        };
+        let (own, journal) = throttle.writes_done()?;
+        Ok(Met::new(own + journal, "writes that had to wait their turn"))
     }
 }

@@ -6,8 +6,8 @@
 //! The device is the node's own, so nobody else is slowed down.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
@@ -57,12 +57,15 @@ pub struct Throttle {
 impl Throttle {
     /// Slows `device` (as [`LoopDisk::device`](super::loop_disk::LoopDisk::device) gives it) down.
     pub fn start(device: &Path, limits: Limits) -> Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = rustix::fs::stat(device)?.st_rdev;
         let device = format!("{}:{}", rustix::fs::major(number), rustix::fs::minor(number));
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let group = Path::new(ROOT).join(format!("kaiwa-lab-{}-{count}", std::process::id()));
-        fs::create_dir(&group).with_context(|| format!("{} cannot be made", group.display()))?;
+        // Named by the device, which no other lab has; a process's number says nothing outside its lab.
+        let group = Path::new(ROOT).join(format!("kaiwa-lab-{}", device.replace(':', "-")));
+        match fs::create_dir(&group) {
+            // Left by a lab that was killed.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.with_context(|| format!("{} cannot be made", group.display()))?,
+        }
         let throttle = Self { group, device };
         throttle.set(limits)?;
         Ok(throttle)

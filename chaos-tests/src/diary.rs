@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use node::client::ClientEvent;
-use node::gateway::protocol::{EntryContent, EntryFrame, ServerFrame};
+use node::client::{ClientError, ClientEvent};
+use node::gateway::protocol::{Ack, EntryContent, EntryFrame, ServerFrame};
 use routing::event::{OfferOutcome, Phase};
 use routing::ids::{ConversationId, Epoch, Millis, Seq};
 use tokio::sync::Mutex as AsyncMutex;
@@ -69,6 +69,18 @@ impl Diary {
     pub fn watch_pause(&mut self) {
         self.last_acknowledged = Some(Instant::now());
         self.longest_pause = Duration::ZERO;
+    }
+
+    /// What became of a message.
+    pub(crate) fn answered(&mut self, text: String, conversation: ConversationId, answer: Result<Ack, ClientError>) {
+        match answer {
+            Ok(ack) => {
+                self.acknowledged_now();
+                self.acknowledged.insert(text, (conversation, ack.seq.unwrap_or(0)));
+            }
+            Err(ClientError::Refused { code, .. }) => drop(self.refused.insert(text, code)),
+            Err(ClientError::Ended | ClientError::TooMany) => {}
+        }
     }
 
     pub(crate) fn acknowledged_now(&mut self) {

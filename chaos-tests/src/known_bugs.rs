@@ -1,6 +1,6 @@
 //! Bugs that are known, put back in by failpoints: the suite must find each. Those of single steps are looked for by the simulations
 //! (`routing/tests/known_bugs.rs`, `cluster/tests/known_bugs.rs`), which have more of them and are quicker; these are looked for in
-//! real processes.
+//! real processes. Some are only for the simulations: a queue manager that never overfills an agent hides a state that would let it.
 
 /// A bug, and where it should be found.
 pub struct Bug {
@@ -50,12 +50,6 @@ pub const ALL: &[Bug] = &[
         name: "routing::offer_unchecked",
         scenario: "people",
         only: "agents-flap,kill-one",
-        seeds: 2,
-    },
-    Bug {
-        name: "routing::windows_lost_in_snapshot",
-        scenario: "members",
-        only: "restart-rolling,snapshot-cut",
         seeds: 2,
     },
     Bug {

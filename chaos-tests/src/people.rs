@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use node::auth::Role;
 use node::client::{Client, ClientError, PendingAck};
+use node::gateway::protocol::Ack;
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -263,22 +264,12 @@ pub(crate) fn turned(urls: &[String], by: usize) -> Vec<String> {
 
 /// Writes down what becomes of a message.
 pub(crate) async fn note(diary: &SharedDiary, text: String, conversation: ConversationId, ack: PendingAck) {
-    let result = ack.await;
-    let mut diary = diary.lock().await;
-    match result {
-        Ok(ack) => {
-            diary.acknowledged_now();
-            diary.acknowledged.insert(text, (conversation, ack.seq.unwrap_or(0)));
-        }
-        Err(ClientError::Refused { code, .. }) => {
-            diary.refused.insert(text, code);
-        }
-        Err(ClientError::Ended | ClientError::TooMany) => {}
-    }
+    let answer = ack.await;
+    diary.lock().await.answered(text, conversation, answer);
 }
 
 /// Follows a command to its end, for the history. One that is never answered stays unknown.
-async fn record(pending: Pending, ack: PendingAck) -> Result<node::gateway::protocol::Ack, ClientError> {
+async fn record(pending: Pending, ack: PendingAck) -> Result<Ack, ClientError> {
     let result = ack.await;
     match &result {
         Ok(ack) => pending.done(Output::Ack {

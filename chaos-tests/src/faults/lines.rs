@@ -17,7 +17,7 @@ pub(super) const KINDS: &[Kind] = &[
         takes: Takes::Nothing,
         lasts_ms: (1500, 7000),
         alone: false,
-        make: || Box::new(Bad::new(loss)),
+        make: || Box::new(Bad::new(LOSS)),
     },
     Kind {
         name: "line-delay",
@@ -26,7 +26,7 @@ pub(super) const KINDS: &[Kind] = &[
         takes: Takes::Nothing,
         lasts_ms: (1500, 7000),
         alone: false,
-        make: || Box::new(Bad::new(delay)),
+        make: || Box::new(Bad::new(DELAY)),
     },
     Kind {
         name: "line-reorder",
@@ -35,7 +35,7 @@ pub(super) const KINDS: &[Kind] = &[
         takes: Takes::Nothing,
         lasts_ms: (1500, 7000),
         alone: false,
-        make: || Box::new(Bad::new(reorder)),
+        make: || Box::new(Bad::new(REORDER)),
     },
     Kind {
         name: "line-duplicate",
@@ -44,7 +44,7 @@ pub(super) const KINDS: &[Kind] = &[
         takes: Takes::Nothing,
         lasts_ms: (1500, 7000),
         alone: false,
-        make: || Box::new(Bad::new(duplicate)),
+        make: || Box::new(Bad::new(DUPLICATE)),
     },
 ];
 
@@ -52,6 +52,8 @@ struct Bad {
     how: fn(&mut Dice) -> Disturbance,
     count: fn(&Tally) -> u64,
     lines: Vec<Line>,
+    /// What the lines had met before.
+    before: u64,
 }
 
 impl Bad {
@@ -60,22 +62,29 @@ impl Bad {
             how,
             count,
             lines: Vec::new(),
+            before: 0,
         }
+    }
+
+    fn met(&self, arena: &Arena) -> u64 {
+        let lines = self.lines.iter();
+        lines
+            .map(|(from, to)| (self.count)(&arena.router.tally(*from, *to)))
+            .sum()
     }
 }
 
+/// How a line is disturbed, and what of its tally that shows.
 type Way = (fn(&mut Dice) -> Disturbance, fn(&Tally) -> u64);
 
-#[allow(non_upper_case_globals)] // named as the kinds are
-const loss: Way = (
+const LOSS: Way = (
     |dice| Disturbance {
         loss_permille: dice.random_range(10..150),
         ..Disturbance::default()
     },
     |tally| tally.lost,
 );
-#[allow(non_upper_case_globals)]
-const delay: Way = (
+const DELAY: Way = (
     |dice| Disturbance {
         delay_ms: dice.random_range(5..80),
         jitter_ms: dice.random_range(0..40),
@@ -83,8 +92,7 @@ const delay: Way = (
     },
     |tally| tally.delayed,
 );
-#[allow(non_upper_case_globals)]
-const reorder: Way = (
+const REORDER: Way = (
     |dice| Disturbance {
         reorder_permille: dice.random_range(50..300),
         reorder_ms: dice.random_range(2..30),
@@ -93,8 +101,7 @@ const reorder: Way = (
     },
     |tally| tally.reordered,
 );
-#[allow(non_upper_case_globals)]
-const duplicate: Way = (
+const DUPLICATE: Way = (
     |dice| Disturbance {
         duplicate_permille: dice.random_range(50..500),
         ..Disturbance::default()
@@ -116,20 +123,19 @@ impl Fault for Bad {
             .map(host)
             .collect();
         others.push(Host::Clients);
+        for other in &others {
+            self.lines.extend([(host(node), *other), (*other, host(node))]);
+        }
+        self.before = self.met(arena);
         for other in others {
             arena.router.disturb_between(host(node), other, &how)?;
-            self.lines.extend([(host(node), other), (other, host(node))]);
         }
         Ok(Some(format!("all lines of {node}: {how:?}")))
     }
 
     async fn heal(&mut self, arena: &mut Arena, _: &mut Dice) -> Result<Met> {
-        let met = self
-            .lines
-            .iter()
-            .map(|(from, to)| (self.count)(&arena.router.tally(*from, *to)))
-            .sum();
+        let met = self.met(arena) - self.before;
         arena.router.heal_all()?;
-        Ok(Met::new(met, "packets, of all runs of the line so far"))
+        Ok(Met::new(met, "packets"))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use node::client::{Client, ClientError, ClientEvents};
+use node::client::{Client, ClientEvents};
 use routing::ids::ConversationId;
 use serde_json::{Value, json};
 
@@ -185,25 +185,6 @@ impl Rest {
                 Some("outcome_unknown") | None => Posted::Unknown,
                 Some(code) => Posted::Refused(code.to_owned()),
             },
-        }
-    }
-}
-
-/// What a client's answer means for the diary.
-impl crate::diary::Diary {
-    pub(super) fn answered(
-        &mut self,
-        text: String,
-        conversation: ConversationId,
-        result: Result<node::gateway::protocol::Ack, ClientError>,
-    ) {
-        match result {
-            Ok(ack) => {
-                self.acknowledged_now();
-                self.acknowledged.insert(text, (conversation, ack.seq.unwrap_or(0)));
-            }
-            Err(ClientError::Refused { code, .. }) => drop(self.refused.insert(text, code)),
-            Err(ClientError::Ended | ClientError::TooMany) => {}
         }
     }
 }

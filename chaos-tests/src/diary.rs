@@ -57,6 +57,8 @@ pub struct Diary {
     pub longest_pause: Duration,
     /// Wrap-ups that ended.
     pub wrap_ups: u64,
+    /// Wrap-ups that did not end yet, by agent.
+    pub wrapping_up: BTreeMap<String, BTreeSet<ConversationId>>,
     /// The most offers and conversations that each agent had at a time, by their stream.
     pub highest_loads: BTreeMap<String, usize>,
     pub(crate) open_offers: BTreeMap<String, BTreeSet<(ConversationId, Epoch)>>,
@@ -210,20 +212,32 @@ impl Diary {
 
     fn ownership_told(&mut self, name: &str, subject: &str, frame: &ServerFrame) {
         let owned = self.owned.entry(name.to_owned()).or_default();
+        let wrapping_up = self.wrapping_up.entry(name.to_owned()).or_default();
         match frame {
             ServerFrame::Assigned {
                 conversation, epoch, ..
             } => {
                 owned.insert(*conversation, *epoch);
+                wrapping_up.remove(conversation);
             }
-            ServerFrame::Unassigned { conversation, .. } | ServerFrame::WrapUp { conversation, .. } => {
+            ServerFrame::Unassigned { conversation, .. } => {
                 owned.remove(conversation);
+            }
+            ServerFrame::WrapUp { conversation, .. } => {
+                owned.remove(conversation);
+                wrapping_up.insert(*conversation);
             }
             ServerFrame::WrapUpEnded { conversation, .. } => {
                 owned.remove(conversation);
+                wrapping_up.remove(conversation);
                 self.wrap_ups += 1;
             }
             ServerFrame::Desk { conversations, .. } => {
+                *wrapping_up = conversations
+                    .iter()
+                    .filter(|c| c.phase == Phase::WrapUp && c.agent.is_some_and(|owner| owner.to_string() == subject))
+                    .map(|c| c.conversation)
+                    .collect();
                 *owned = conversations
                     .iter()
                     .filter(|c| matches!(c.phase, Phase::Assigned | Phase::Paused))

@@ -71,16 +71,10 @@ pub const ALL: &[Bug] = &[
         seeds: 2,
     },
     Bug {
-        name: "routing::deadline_unchecked",
-        scenario: "kills",
-        only: "leader-transfer",
-        seeds: 1,
-    },
-    Bug {
         name: "queue_manager::overdue_forgotten",
         scenario: "kills",
-        only: "kill-all,kill-one",
-        seeds: 2,
+        only: "kill-all",
+        seeds: 4,
     },
     Bug {
         name: "queue_manager::newest_first",
@@ -91,8 +85,8 @@ pub const ALL: &[Bug] = &[
     Bug {
         name: "queue_manager::timers_unheard",
         scenario: "kills",
-        only: "kill-one",
-        seeds: 1,
+        only: "kill-one,kill-all",
+        seeds: 3,
     },
 ];
 

@@ -33,7 +33,7 @@ pub(super) const KINDS: &[Kind] = &[
         about: "kill -9 of all nodes at once",
         holds: "ABCDEFGHIJ",
         takes: Takes::Service,
-        lasts_ms: (50, 3000),
+        lasts_ms: (300, 5_000),
         alone: false,
         make: || Box::new(Kill::all()),
     },

@@ -1,4 +1,4 @@
-//! I: offers expire between their deadline and the deadline plus the outage plus a second; nobody waits for more than a second while a
+//! I: offers expire between their deadline and the deadline plus the outage plus a second; wrap-ups end; nobody waits for more than a second while a
 //! slot is free that may take them; service is back in time after a fault.
 
 use anyhow::{Result, bail, ensure};
@@ -32,6 +32,10 @@ pub(super) fn check(evidence: &Evidence) -> Result<Looked> {
         }
     }
     if let Some(watched) = &evidence.watched {
+        // Where the run waited until all had come to its end.
+        for (agent, left) in &evidence.diary.wrapping_up {
+            ensure!(left.is_empty(), "{agent}'s wrap-up of {left:?} never ended");
+        }
         watched.no_violation('I')?;
         watched.no_sampled_violation('I')?;
     }

@@ -179,6 +179,11 @@ fn deadlines_that_are_missed_are_noticed() {
     assert_eq!(violated(set(None)), "I");
     assert_eq!(violated(set(Some((2_000, OfferOutcome::Expired)))), "I", "early");
     assert_eq!(violated(set(Some((3_100, OfferOutcome::Expired)))), "I", "late");
+    let never = |evidence: &mut Evidence| {
+        let left = &mut evidence.diary.wrapping_up;
+        left.insert("ann".to_owned(), [TWO].into());
+    };
+    assert_eq!(violated(never), "I", "a wrap-up");
     let late_by_the_outage = |evidence: &mut Evidence| {
         set(Some((3_100, OfferOutcome::Expired)))(evidence);
         evidence.outage = Duration::from_secs(1);

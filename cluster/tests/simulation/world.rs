@@ -329,7 +329,7 @@ fn config(node: u64) -> Config {
         advertise: socket_address(node),
         tls: None,
         raft: RaftTimes::default(),
-        snapshot_entries: 60,
+        snapshot_entries: 25,
         keep_entries: 10,
     }
 }

@@ -254,9 +254,10 @@ mod tests {
     fn cells_say_what_ran_and_what_did_not() {
         let table = matrix(&[outcome(1)]);
         let pause = row(&table, "pause");
-        assert_eq!((pause[2], pause[3], pause[4]), ("–", "time", "skipped (1)"), "{table}");
+        assert_eq!((pause[2], pause[3]), ("–", "time"), "{table}");
+        assert!(pause[4].starts_with("skipped ("), "{table}");
         assert!(row(&table, "kill-all")[2].starts_with("skipped"), "{table}");
-        assert!(table.contains("(1) nothing to look at"), "{table}");
+        assert!(table.contains(") nothing to look at"), "{table}");
     }
 
     #[test]

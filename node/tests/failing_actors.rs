@@ -66,6 +66,7 @@ impl World {
             shards: 1,
             log: "info".to_owned(),
             more: String::new(),
+            places: Default::default(),
         });
         let cluster = cluster.await.unwrap();
         let file = dir.path().join("tenant.toml");

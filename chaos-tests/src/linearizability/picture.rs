@@ -14,7 +14,7 @@ const DRAWN: usize = 150;
 /// Between two moments of calls and returns: time is not to scale, so that what is close together can be told apart.
 const STEP: f64 = 14.0;
 const ROW: f64 = 26.0;
-const LEFT: f64 = 150.0;
+const LEFT: f64 = 250.0;
 const TOP: f64 = 40.0;
 
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><style>

@@ -162,17 +162,22 @@ impl Rest {
     }
 
     async fn post(&self, conversation: ConversationId, text: &str, turn: usize) -> Posted {
-        let url = &self.urls[turn % self.urls.len()];
-        let request = self
-            .http
-            .post(format!("{url}/v1/conversations/{conversation}/messages"))
-            .bearer_auth(&self.token)
-            .json(&json!({"body": {"text": text}}));
-        let response = match request.send().await {
-            Ok(response) => response,
-            // Nobody was reached, so nothing was asked.
-            Err(error) if error.is_connect() => return Posted::Refused("not_connected".into()),
-            Err(_) => return Posted::Unknown,
+        let mut urls = self.urls.iter().cycle().skip(turn).take(self.urls.len());
+        let response = loop {
+            let Some(url) = urls.next() else {
+                return Posted::Refused("not_connected".into());
+            };
+            let request = self
+                .http
+                .post(format!("{url}/v1/conversations/{conversation}/messages"))
+                .bearer_auth(&self.token)
+                .json(&json!({"body": {"text": text}}));
+            match request.send().await {
+                Ok(response) => break response,
+                // Nobody was reached, so nothing was asked: the next.
+                Err(error) if error.is_connect() => {}
+                Err(_) => return Posted::Unknown,
+            }
         };
         let status = response.status();
         let Ok(body) = response.json::<Value>().await else {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use node::auth::Role;
-use rand::seq::{IndexedRandom, IteratorRandom};
+use rand::seq::{IndexedRandom, IteratorRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -58,10 +58,11 @@ impl Reader {
     pub(super) async fn look(mut self, goes_on: Arc<AtomicBool>) {
         while goes_on.load(Ordering::Relaxed) {
             tokio::time::sleep(EVERY).await;
-            let url = self.urls.choose(&mut self.dice).cloned().unwrap_or_default();
+            // Another node each time; where nobody listens, the next.
+            self.urls.shuffle(&mut self.dice);
             let what = self.dice.random_range(0..10);
             if what == 9 {
-                self.agent(&url).await;
+                self.agent().await;
                 continue;
             }
             let one = {
@@ -71,19 +72,24 @@ impl Reader {
             };
             match one {
                 None => {}
-                Some(id) if what < 6 => self.entries(&url, &id).await,
-                Some(id) => self.header(&url, &id).await,
+                Some(id) if what < 6 => self.entries(&id).await,
+                Some(id) => self.header(&id).await,
             }
         }
     }
 
-    async fn get(&self, url: &str, path: &str, token: &str) -> Option<Value> {
-        let request = self.http.get(format!("{url}{path}")).bearer_auth(token);
-        let response = request.send().await.ok()?.error_for_status().ok()?;
-        response.json().await.ok()
+    async fn get(&self, path: &str, token: &str) -> Option<Value> {
+        for url in &self.urls {
+            let request = self.http.get(format!("{url}{path}")).bearer_auth(token);
+            match request.send().await {
+                Err(error) if error.is_connect() => {}
+                answer => return answer.ok()?.error_for_status().ok()?.json().await.ok(),
+            }
+        }
+        None
     }
 
-    async fn entries(&self, url: &str, id: &str) {
+    async fn entries(&self, id: &str) {
         let conversation: Name = id.into();
         let pending = self.recorder.call(
             self.name.as_str(),
@@ -94,7 +100,7 @@ impl Reader {
             },
         );
         let page = self
-            .get(url, &format!("/v1/conversations/{id}/entries?limit=500"), &self.token)
+            .get(&format!("/v1/conversations/{id}/entries?limit=500"), &self.token)
             .await;
         // Who read nothing knows nothing.
         let Some(page) = page else {
@@ -113,14 +119,14 @@ impl Reader {
         });
     }
 
-    async fn header(&self, url: &str, id: &str) {
+    async fn header(&self, id: &str) {
         let pending = self.recorder.call(
             self.name.as_str(),
             Input::Look {
                 conversation: id.into(),
             },
         );
-        let read = self.get(url, &format!("/v1/conversations/{id}"), &self.token).await;
+        let read = self.get(&format!("/v1/conversations/{id}"), &self.token).await;
         let read = read.and_then(|row| {
             Some(Output::Look {
                 phase: phase(&row["phase"])?,
@@ -136,7 +142,7 @@ impl Reader {
     }
 
     /// An agent's record and desk, as the agent's own.
-    async fn agent(&mut self, url: &str) {
+    async fn agent(&mut self) {
         let Some((name, token)) = self.agents.choose(&mut self.dice).cloned() else {
             return;
         };
@@ -146,7 +152,7 @@ impl Reader {
         let client = self.name.as_str();
         let record = self.recorder.call(client, Input::Record { agent: agent.clone() });
         let desk = self.recorder.call(client, Input::Desk { agent });
-        let Some(me) = self.get(url, "/v1/me", &token).await else {
+        let Some(me) = self.get("/v1/me", &token).await else {
             record.refused("not_read");
             return desk.refused("not_read");
         };

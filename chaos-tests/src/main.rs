@@ -71,7 +71,7 @@ enum What {
 #[derive(Args, Clone)]
 struct Common {
     /// How long faults are put in, in seconds; longer when some have not had their turn.
-    #[arg(long = "for", default_value_t = 30)]
+    #[arg(long = "for", default_value_t = 20)]
     seconds: u64,
     /// Where logs, histories and reports go.
     #[arg(long, default_value = "target/chaos")]

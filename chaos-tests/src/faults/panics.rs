@@ -62,14 +62,12 @@ impl Fault for Panics {
                 .cluster
                 .admin(node, reqwest::Method::PUT, &path, Some(&body));
             // Another fault may keep it from hearing.
-            if let Ok(answered) = tokio::time::timeout(PATIENCE, call).await {
-                answered?;
+            if let Ok(Ok(_)) = tokio::time::timeout(PATIENCE, call).await {
                 self.armed.push((node, path));
             }
         }
-        Ok(Some(format!(
-            "the next {times} messages to a {actor} of each node panic"
-        )))
+        let nodes: Vec<u64> = self.armed.iter().map(|(node, _)| *node).collect();
+        Ok((!nodes.is_empty()).then(|| format!("the next {times} messages to a {actor} panic, on {nodes:?}")))
     }
 
     async fn heal(&mut self, arena: &mut Arena, _: &mut Dice) -> Result<Met> {

@@ -71,12 +71,6 @@ pub const ALL: &[Bug] = &[
         seeds: 2,
     },
     Bug {
-        name: "queue_manager::overdue_forgotten",
-        scenario: "kills",
-        only: "kill-all",
-        seeds: 4,
-    },
-    Bug {
         name: "queue_manager::newest_first",
         scenario: "kills",
         only: "kill-one",

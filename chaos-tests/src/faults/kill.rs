@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 
 use super::{Dice, Fault, Kind, Met, Takes, victim};
-use crate::arena::{Arena, SHARD};
+use crate::arena::{Arena, PATIENCE, SHARD};
 use crate::lab::disk::damage;
 
 pub(super) const KINDS: &[Kind] = &[
@@ -129,6 +129,13 @@ impl Fault for Kill {
 
     async fn heal(&mut self, arena: &mut Arena, _: &mut Dice) -> Result<Met> {
         self.killed.iter().try_for_each(|node| arena.start_node(*node))?;
+        if self.torn {
+            // It cuts the torn end off and takes part; what it must not have lost is A.
+            let node = self.killed[0];
+            let ready = async |arena: &mut Arena| arena.is_ready(node).await;
+            arena.until("a node with a torn log is ready", PATIENCE, ready).await?;
+            arena.distrust.looked += 1;
+        }
         Ok(Met::new(self.killed.len() as u64, "processes"))
     }
 }

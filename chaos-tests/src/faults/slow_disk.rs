@@ -64,7 +64,8 @@ impl Fault for SlowSyncs {
     }
 }
 
-struct SlowDevice(Option<Throttle>);
+/// With how many writes it had taken before.
+struct SlowDevice(Option<(Throttle, u64)>);
 
 #[async_trait(?Send)]
 impl Fault for SlowDevice {
@@ -91,15 +92,24 @@ impl Fault for SlowDevice {
         };
         let throttle = Throttle::start(device, limits)?;
         throttle.add_process(pid)?;
-        self.0 = Some(throttle);
+        let before = taken(&throttle)?;
+        self.0 = Some((throttle, before));
         Ok(Some(format!("the device of {node} takes {writes} writes in a second")))
     }
 
     async fn heal(&mut self, _: &mut Arena, _: &mut Dice) -> Result<Met> {
-        let Some(throttle) = self.0.take() else {
+        let Some((throttle, before)) = self.0.take() else {
             return Ok(Met::new(0, "nothing"));
         };
-        let (own, journal) = throttle.writes_done()?;
-        Ok(Met::new(own + journal, "writes that had to wait their turn"))
+        Ok(Met::new(
+            taken(&throttle)?.saturating_sub(before),
+            "writes that had to wait their turn",
+        ))
     }
+}
+
+/// Writes of the node and of its journal's threads.
+fn taken(throttle: &Throttle) -> Result<u64> {
+    let (own, journal) = throttle.writes_done()?;
+    Ok(own + journal)
 }

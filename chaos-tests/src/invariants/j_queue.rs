@@ -10,6 +10,10 @@ use routing::ids::{ConversationId, Epoch, Millis};
 use super::Looked;
 use crate::oracle::Evidence;
 
+/// An offer may be refused by the state (its agent has just gone, or another leader was quicker) and is then made again at once, after
+/// those that were decided with it.
+const MADE_AGAIN_MS: Millis = 500;
+
 pub(super) fn check(evidence: &Evidence) -> Result<Looked> {
     let Some(watched) = &evidence.watched else {
         return Ok(Looked::Skipped(
@@ -36,7 +40,7 @@ pub(super) fn check(evidence: &Evidence) -> Result<Looked> {
     for (came_ms, offered_ms, id) in &in_order {
         if let Some((before_ms, before_offered_ms, before)) = latest {
             ensure!(
-                *came_ms == before_ms || *offered_ms >= before_offered_ms,
+                *came_ms == before_ms || *offered_ms + MADE_AGAIN_MS >= before_offered_ms,
                 "{id} came at {came_ms} and was offered at {offered_ms}; {before} had come at {before_ms}, and was offered only at \
                  {before_offered_ms}"
             );

@@ -195,7 +195,7 @@ fn deadlines_that_are_missed_are_noticed() {
 fn who_is_overtaken_is_noticed() {
     let overtaken = |evidence: &mut Evidence| {
         let key = ("ann".to_owned(), ONE, Epoch(1));
-        evidence.diary.offers.get_mut(&key).unwrap().at_ms = 30;
+        evidence.diary.offers.get_mut(&key).unwrap().at_ms = 530;
     };
     assert_eq!(violated(overtaken), "J");
 }

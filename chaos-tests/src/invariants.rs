@@ -121,6 +121,8 @@ pub struct Verdict {
     pub messages: usize,
     /// Offers that were made, and of these expired.
     pub offers: (usize, usize),
+    /// Wrap-ups that ended.
+    pub wrap_ups: u64,
 }
 
 impl Verdict {
@@ -153,6 +155,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         conversations: evidence.diary.conversations.len(),
         messages: evidence.diary.acknowledged.len(),
         offers: (evidence.diary.offers.len(), i_service::expired(&evidence.diary)),
+        wrap_ups: evidence.diary.wrap_ups,
         ..Verdict::default()
     };
     for Invariant { letter, check, .. } in ALL {

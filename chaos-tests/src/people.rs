@@ -128,7 +128,7 @@ impl People {
             people.tasks.push(tokio::spawn(customer.write()));
         }
         for number in 0..pace.readers {
-            let reader = Reader::new(world, number, &urls, &diary, &subjects);
+            let reader = Reader::new(world, number, &diary, &recorder, &subjects);
             people.tasks.push(tokio::spawn(reader.look(writing.clone())));
         }
         people

@@ -37,19 +37,25 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(world: &World, number: usize, urls: &[String], diary: &SharedDiary, subjects: &Subjects) -> Self {
+    pub(super) fn new(
+        world: &World,
+        number: usize,
+        diary: &SharedDiary,
+        recorder: &Recorder,
+        subjects: &Subjects,
+    ) -> Self {
         let http = reqwest::Client::builder().timeout(PATIENCE);
         let agents = world.agents.iter();
         Self {
             name: format!("reader {number}"),
             http: http.build().expect("a client can be made"),
-            urls: urls.to_vec(),
+            urls: world.urls.clone(),
             token: world.token(Role::Supervisor, SUPERVISOR),
             agents: agents
                 .map(|name| (name.clone(), world.token(Role::Agent, name)))
                 .collect(),
             diary: diary.clone(),
-            recorder: diary.try_lock().expect("nobody else has it yet").recorder.clone(),
+            recorder: recorder.clone(),
             subjects: subjects.clone(),
             dice: ChaCha8Rng::seed_from_u64(number as u64),
         }

@@ -59,12 +59,6 @@ pub const ALL: &[Bug] = &[
         seeds: 3,
     },
     Bug {
-        name: "routing::snapshot_without_side_tables",
-        scenario: "members",
-        only: "restart-rolling,membership",
-        seeds: 2,
-    },
-    Bug {
         name: "routing::diverges",
         scenario: "members",
         only: "restart-rolling,membership",

@@ -28,6 +28,9 @@ pub enum ConversationMessage {
     Listeners(NodeId, Listeners),
     /// Somebody types.
     Typing(Reader, bool),
+    /// A customer came, when this was the count of comings and goings: back, unless they went again at once. A new leader is told of
+    /// those who left a moment ago as if they came and went.
+    CustomerCame(u64),
     /// The grace of an absent customer is over.
     CustomerGraceOver(u64),
 }
@@ -91,7 +94,8 @@ impl Conversation {
             self.customer_seen.store(true, Ordering::Relaxed);
             if before == 0 {
                 state.absences += 1;
-                self.customer_is_back();
+                let _ =
+                    Mailbox::new(myself.clone(), ACTOR_TYPE).post(ConversationMessage::CustomerCame(state.absences));
             }
         } else if before > 0 {
             Self::start_grace(myself, state);
@@ -166,6 +170,11 @@ impl Actor for Conversation {
                 let tenant = self.tenant;
                 let nodes = state.nodes.keys().copied();
                 self.reign.fan_out.gather().push(nodes, &WirePushRef { tenant, what });
+            }
+            ConversationMessage::CustomerCame(coming) => {
+                if coming == state.absences && state.customers() > 0 {
+                    self.customer_is_back();
+                }
             }
             ConversationMessage::CustomerGraceOver(absence) => {
                 if absence == state.absences && state.customers() == 0 {

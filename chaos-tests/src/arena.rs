@@ -58,6 +58,18 @@ pub enum Disk {
     Faulty(FaultyFs),
 }
 
+impl Disk {
+    /// The data folder of a node that has it on a disk of its own.
+    fn data(&self) -> Option<PathBuf> {
+        let folder = match self {
+            Self::Plain => return None,
+            Self::Loop(disk) => disk.folder(),
+            Self::Faulty(layer) => layer.folder(),
+        };
+        Some(folder.join("data"))
+    }
+}
+
 /// How to make an arena.
 #[derive(Clone, Debug)]
 pub struct ArenaOptions {
@@ -179,16 +191,19 @@ impl Arena {
         running
     }
 
+    /// Those of these nodes that are awake.
+    pub fn awake_among(&mut self, mut nodes: Vec<u64>) -> Vec<u64> {
+        let awake = self.awake();
+        nodes.retain(|node| awake.contains(node));
+        nodes
+    }
+
     /// The leader of the tenant's shard, as a node says that is awake.
     pub async fn leader(&mut self) -> Option<u64> {
         for id in self.awake() {
             let status = tokio::time::timeout(Duration::from_secs(1), self.world.cluster.status(id)).await;
             let Ok(Ok(status)) = status else { continue };
-            let shard = status.shards.iter().find(|shard| shard.shard == SHARD);
-            if let Some(leader) = shard
-                .and_then(|shard| shard.leader)
-                .filter(|leader| !self.gone.contains(leader))
-            {
+            if let Some(leader) = status.leader(SHARD).filter(|leader| !self.gone.contains(leader)) {
                 return Some(leader);
             }
         }
@@ -218,13 +233,15 @@ impl Arena {
         self.clocks.get_mut(&node).filter(|_| !self.gone.contains(&node))
     }
 
-    /// What a node's `/metrics` says.
-    pub async fn metrics(&self, node: u64) -> Result<String> {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
-        let request = http
-            .get(format!("{}/metrics", self.world.cluster.admin_url(node)?))
-            .bearer_auth(self.world.cluster.admin_key());
-        Ok(request.send().await?.error_for_status()?.text().await?)
+    /// A metric of all nodes that are awake and answer, together.
+    pub async fn metric(&mut self, name: &str) -> f64 {
+        let mut sum = 0.0;
+        for node in self.awake() {
+            if let Ok(scrape) = self.world.cluster.metrics(node).await {
+                sum += scrape.sum(name, "");
+            }
+        }
+        sum
     }
 
     /// Nodes whose clock can be set.
@@ -238,12 +255,8 @@ impl Arena {
 
     /// Where a node keeps its data.
     pub fn data(&self, node: u64) -> PathBuf {
-        let own = || self.options.folder.join(format!("node-{node}"));
-        match self.disks.get(&node) {
-            None | Some(Disk::Plain) => own(),
-            Some(Disk::Loop(disk)) => disk.folder().join("data"),
-            Some(Disk::Faulty(layer)) => layer.folder().join("data"),
-        }
+        let own = self.disks.get(&node).and_then(Disk::data);
+        own.unwrap_or_else(|| self.options.folder.join(format!("node-{node}")))
     }
 
     /// kill -9.
@@ -462,11 +475,7 @@ fn place(net: &Net, options: &ArenaOptions, id: u64, disk: &Disk) -> Place {
     }
     Place {
         address: host(id).address().into(),
-        data: match disk {
-            Disk::Plain => None,
-            Disk::Loop(disk) => Some(disk.folder().join("data")),
-            Disk::Faulty(layer) => Some(layer.folder().join("data")),
-        },
+        data: disk.data(),
         launcher: words.map(OsString::from).collect(),
         environment,
         binary: options.old_binary.clone(),

@@ -101,16 +101,23 @@ impl Diary {
                 let seen = self.customers.entry(entry.conversation).or_default();
                 seen.push((entry.seq, entry.prev, text_of(entry)));
             }
+            trouble => self.trouble_told(customer, trouble),
+        }
+    }
+
+    /// What nobody should be told.
+    fn trouble_told(&mut self, name: &str, event: &ClientEvent) {
+        match event {
             ClientEvent::Gap {
                 conversation,
                 have,
                 prev,
             } => self
                 .gaps
-                .push(format!("{customer}: {conversation}: have {have}, prev {prev}")),
+                .push(format!("{name}: {conversation}: have {have}, prev {prev}")),
             ClientEvent::Refused { code, detail } => self
                 .muddles
-                .push(format!("{customer} was sent away for good: {code}: {detail}")),
+                .push(format!("{name} was sent away for good: {code}: {detail}")),
             _ => {}
         }
     }
@@ -127,17 +134,7 @@ impl Diary {
                 self.ownership_told(name, subject, frame);
                 self.load_told(name, frame);
             }
-            ClientEvent::Gap {
-                conversation,
-                have,
-                prev,
-            } => self
-                .gaps
-                .push(format!("{name}: {conversation}: have {have}, prev {prev}")),
-            ClientEvent::Refused { code, detail } => self
-                .muddles
-                .push(format!("{name} was sent away for good: {code}: {detail}")),
-            _ => {}
+            trouble => self.trouble_told(name, trouble),
         }
     }
 

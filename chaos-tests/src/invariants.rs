@@ -5,7 +5,6 @@
 //! after every command and every running leader samples; what the samplers of a run's nodes found is part of the evidence.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use anyhow::{Result, bail};
 
@@ -135,20 +134,6 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Invariant { letter, name, .. } in ALL {
-            match (self.violated.get(letter), self.held.get(letter)) {
-                (Some(how), _) => writeln!(to, "  {letter} VIOLATED {name}: {how}")?,
-                (None, Some(Looked::At(count))) => writeln!(to, "  {letter} holds    {name} ({count})")?,
-                (None, Some(Looked::Skipped(why))) => writeln!(to, "  {letter} skipped  {name}: {why}")?,
-                (None, None) => writeln!(to, "  {letter} was not looked at")?,
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Judges a run by all invariants.
 pub fn judge(evidence: &Evidence) -> Verdict {
     let mut verdict = Verdict {
@@ -159,7 +144,11 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         ..Verdict::default()
     };
     for Invariant { letter, check, .. } in ALL {
-        match check(evidence) {
+        let unseen = |looked| match &evidence.watched {
+            Some(watched) => watched.no_violation(*letter).map(|()| looked),
+            None => Ok(looked),
+        };
+        match check(evidence).and_then(unseen) {
             Ok(Looked::At(0)) => drop(
                 verdict
                     .held

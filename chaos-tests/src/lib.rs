@@ -28,7 +28,6 @@ pub mod invariants;
 pub mod known_bugs;
 pub mod lab;
 pub mod linearizability;
-pub mod metrics;
 pub mod oracle;
 pub mod people;
 pub mod report;

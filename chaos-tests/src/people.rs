@@ -67,7 +67,8 @@ pub struct People {
     flapping: Arc<AtomicBool>,
     agents: Vec<(String, Client)>,
     subjects: Subjects,
-    recorder: Recorder,
+    /// What people asked for, and when it was answered.
+    pub recorder: Recorder,
     clients: Vec<Client>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -253,6 +254,20 @@ fn sign_in(recorder: &Recorder, agent: Name) -> Pending {
 
 /// Ids of the agents, by their names: histories tell of ids, as the API does.
 type Subjects = Arc<Mutex<BTreeMap<String, String>>>;
+
+/// Asks the first of these nodes that listens; `None` when nobody was reached, and so nothing asked.
+async fn ask<'a>(
+    urls: impl Iterator<Item = &'a String>,
+    request: impl Fn(&str) -> reqwest::RequestBuilder,
+) -> Option<reqwest::Result<reqwest::Response>> {
+    for url in urls {
+        match request(url).send().await {
+            Err(error) if error.is_connect() => {}
+            answer => return Some(answer),
+        }
+    }
+    None
+}
 
 /// The nodes in another order for each, so that all nodes have sockets.
 pub(crate) fn turned(urls: &[String], by: usize) -> Vec<String> {

@@ -53,24 +53,17 @@ pub async fn run(scenario: &Scenario, options: &RunOptions) -> Result<Outcome> {
         .await
         .context("the arena was not made")?;
     let mut play = Play::new(scenario, options)?;
+    let recorder = arena.people.recorder.clone();
     arena.people.wait_until_owned(arena.options.customers / 2).await?;
     let mut violations = BTreeMap::new();
-    let played = play.safety(&mut arena).await;
-    let healed = match played {
-        Ok(()) => play.healing(&mut arena).await,
-        Err(error) => Err(error),
-    };
-    let evidence = match healed {
+    let evidence = match play.through(&mut arena).await {
         Ok(evidence) => Some(evidence),
         Err(error) => {
             violations.insert('I', format!("{error:#}"));
             None
         }
     };
-    history::write(
-        &arena.people.diary.lock().await.recorder.history(),
-        &options.folder.join("history.jsonl"),
-    )?;
+    history::write(&recorder.history(), &options.folder.join("history.jsonl"))?;
     let mut outcome = Outcome {
         scenario: scenario.name.to_owned(),
         seed: options.seed,
@@ -80,7 +73,6 @@ pub async fn run(scenario: &Scenario, options: &RunOptions) -> Result<Outcome> {
         ..Outcome::default()
     };
     if let Some(evidence) = evidence {
-        history::write(&evidence.history, &options.folder.join("history.jsonl"))?;
         let verdict = invariants::judge(&evidence);
         outcome.messages = verdict.messages;
         outcome.conversations = verdict.conversations;
@@ -196,6 +188,11 @@ impl Play {
             let kind = self.weights.choose_weighted(&mut self.dice, |(_, weight)| *weight);
             kind.expect("weights are above zero").0
         })
+    }
+
+    async fn through(&mut self, arena: &mut Arena) -> Result<Evidence> {
+        self.safety(arena).await?;
+        self.healing(arena).await
     }
 
     /// Faults, one or two at a time, with quiet between.

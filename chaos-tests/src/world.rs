@@ -1,7 +1,7 @@
 //! A cluster of real processes with a tenant in it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -102,62 +102,10 @@ channels = {{ web_chat = {{ concurrent_max = {concurrent} }} }}
     queue.to_owned() + &agents.iter().map(agent).collect::<String>()
 }
 
-impl World {
-    /// `nodes` nodes and a tenant with one queue and so many agents, each with room for `concurrent` chats.
-    pub async fn start(nodes: u64, agents: usize, concurrent: u16) -> Result<Self> {
-        let agents: Vec<String> = (0..agents).map(|n| format!("agent-{n:03}")).collect();
-        let tenant = one_queue(&agents, concurrent);
-        let mut world = Self::with_tenant(nodes, agents, &tenant).await?;
-        world.concurrent = concurrent.into();
-        Ok(world)
-    }
-
-    /// The same, with the queues, rules and agents of this file. Its name, its key and its supervisor are added.
-    pub async fn with_tenant(nodes: u64, agents: Vec<String>, tenant: &str) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let cluster = LocalCluster::start(LocalOptions {
-            binary: kaiwa().clone(),
-            dir: folder.path().to_owned(),
-            nodes,
-            port_base: None,
-            shards: 4,
-            log: "info".to_owned(),
-            more: String::new(),
-            places: BTreeMap::new(),
-        })
-        .await?;
-        let tenant_file = folder.path().join("tenant.toml");
-        let world = Self {
-            urls: cluster.api_urls(),
-            cluster,
-            agents,
-            concurrent: usize::MAX,
-            _folder: Some(folder),
-        };
-        world.load_tenant(tenant, &tenant_file)?;
-        Ok(world)
-    }
-
-    /// The first, with nodes where and how these options say; the folder stays.
-    pub async fn start_as(options: LocalOptions, agents: usize, concurrent: u16) -> Result<Self> {
-        let agents: Vec<String> = (0..agents).map(|n| format!("agent-{n:03}")).collect();
-        let tenant = one_queue(&agents, concurrent);
-        let tenant_file = options.dir.join("tenant.toml");
-        let cluster = LocalCluster::start(options).await?;
-        let world = Self {
-            urls: cluster.api_urls(),
-            cluster,
-            agents,
-            concurrent: concurrent.into(),
-            _folder: None,
-        };
-        world.load_tenant(&tenant, &tenant_file)?;
-        Ok(world)
-    }
-
-    fn load_tenant(&self, tenant: &str, path: &Path) -> Result<()> {
-        let file = format!(
-            r#"
+/// The tenant's file, with its name, its key and its supervisor.
+fn tenant_with_keys(tenant: &str) -> String {
+    format!(
+        r#"
 [tenant]
 name = "chaos"
 
@@ -172,24 +120,59 @@ queues = []
 supervisor = true
 channels = {{ web_chat = {{ concurrent_max = 1 }} }}
 "#
-        );
-        std::fs::write(path, file)?;
-        let output = Command::new(kaiwa())
-            .args(["tenant", "load"])
-            .arg(path)
-            .args([
-                "--tenant",
-                &TENANT.to_string(),
-                "--admin",
-                &self.cluster.admin_url(1)?,
-                "--key",
-                self.cluster.admin_key(),
-            ])
-            .output()?;
-        if !output.status.success() {
-            bail!("the tenant was not loaded: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(())
+    )
+}
+
+/// So many nodes on loopback, with everything in a folder of their own.
+fn local(folder: &TempDir, nodes: u64) -> LocalOptions {
+    LocalOptions {
+        binary: kaiwa().clone(),
+        dir: folder.path().to_owned(),
+        nodes,
+        port_base: None,
+        shards: 4,
+        log: "info".to_owned(),
+        more: String::new(),
+        places: BTreeMap::new(),
+    }
+}
+
+impl World {
+    /// `nodes` nodes and a tenant with one queue and so many agents, each with room for `concurrent` chats.
+    pub async fn start(nodes: u64, agents: usize, concurrent: u16) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut world = Self::start_as(local(&folder, nodes), agents, concurrent).await?;
+        world._folder = Some(folder);
+        Ok(world)
+    }
+
+    /// The same, with nodes where and how these options say; the folder stays.
+    pub async fn start_as(options: LocalOptions, agents: usize, concurrent: u16) -> Result<Self> {
+        let agents: Vec<String> = (0..agents).map(|n| format!("agent-{n:03}")).collect();
+        let tenant = one_queue(&agents, concurrent);
+        Self::open(options, agents, concurrent.into(), &tenant).await
+    }
+
+    /// `nodes` nodes and the queues, rules and agents of this file. Its name, its key and its supervisor are added.
+    pub async fn with_tenant(nodes: u64, agents: Vec<String>, tenant: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut world = Self::open(local(&folder, nodes), agents, usize::MAX, tenant).await?;
+        world._folder = Some(folder);
+        Ok(world)
+    }
+
+    async fn open(options: LocalOptions, agents: Vec<String>, concurrent: usize, tenant: &str) -> Result<Self> {
+        let tenant_file = options.dir.join("tenant.toml");
+        let cluster = LocalCluster::start(options).await?;
+        std::fs::write(&tenant_file, tenant_with_keys(tenant))?;
+        cluster.load_tenant(&tenant_file, TENANT)?;
+        Ok(Self {
+            urls: cluster.api_urls(),
+            cluster,
+            agents,
+            concurrent,
+            _folder: None,
+        })
     }
 
     /// A token of the tenant.
@@ -214,8 +197,7 @@ channels = {{ web_chat = {{ concurrent_max = 1 }} }}
                 let Ok(status) = self.cluster.status(id).await else {
                     continue;
                 };
-                let shard = status.shards.iter().find(|s| s.shard == 1);
-                if let Some(leader) = shard.and_then(|s| s.leader)
+                if let Some(leader) = status.leader(1)
                     && self.cluster.running().contains(&leader)
                 {
                     return Ok(leader);

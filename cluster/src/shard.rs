@@ -359,6 +359,19 @@ impl Replica {
         true
     }
 
+    /// Hands leadership to the first of [`Self::successors`] that takes it.
+    pub(crate) async fn hand_over_to_any(&self, why: HandOver, deadline: Instant) -> bool {
+        for to in self.successors() {
+            if self.hand_over(to, why, deadline).await {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+        }
+        false
+    }
+
     pub(crate) fn status(&self) -> ShardStatus {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();

@@ -449,6 +449,11 @@ impl Shards {
         self.inner.closed.lock().keys().copied().collect()
     }
 
+    /// Whether the replica of this shard waits for room.
+    pub fn is_closed(&self, shard: ShardId) -> bool {
+        self.inner.closed.lock().contains_key(&shard)
+    }
+
     /// The disk of the data folder is nearly full: this node leads only when nobody else can.
     pub fn disk_low(&self) -> bool {
         self.inner.disk_low.load(Ordering::Relaxed)
@@ -498,13 +503,7 @@ impl Shards {
                 continue;
             }
             let deadline = Instant::now() + HAND_OVER_DEADLINE;
-            let mut done = false;
-            for to in replica.successors() {
-                done = replica.hand_over(to, HandOver::Drain, deadline).await;
-                if done || Instant::now() >= deadline {
-                    break;
-                }
-            }
+            let done = replica.hand_over_to_any(HandOver::Drain, deadline).await;
             if !done {
                 result = Err(MembershipError::Timeout(replica.shard, "nobody took over".into()));
             }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::error::MembershipError;
+use cluster::shards::Shards;
 use cluster::state_machine::ShardId;
 use cluster::transport::NodeId;
 
@@ -130,18 +131,7 @@ async fn leadership_is_handed_over() {
 async fn a_fourth_node_joins_and_the_first_leaves_under_traffic() {
     let mut cluster = Cluster::start(1, 100).await;
     let stop = Arc::new(AtomicBool::new(false));
-    let traffic = {
-        let (shards, stop) = (cluster.shards(2), stop.clone());
-        tokio::spawn(async move {
-            let mut acked = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
-                let command = format!("t{}", acked.len());
-                propose_surely(&shards, SHARD, &command).await;
-                acked.push(command);
-            }
-            acked
-        })
-    };
+    let traffic = traffic(cluster.shards(2), &stop);
     let refused = cluster.shards(3).remove_node(NodeId(1)).await;
     assert!(
         matches!(refused, Err(MembershipError::QuorumAtRisk { .. })),
@@ -317,9 +307,9 @@ async fn a_failing_disk_stops_the_node_and_is_not_tried_again() {
     }
 }
 
-/// Proposes by way of node 1 until told to stop; gives back what was acknowledged.
-fn traffic(cluster: &Cluster, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<Vec<String>> {
-    let (shards, stop) = (cluster.shards(1), stop.clone());
+/// Proposes by way of a node until told to stop; gives back what was acknowledged.
+fn traffic(shards: Shards, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<Vec<String>> {
+    let stop = stop.clone();
     tokio::spawn(async move {
         let mut acked = Vec::new();
         while !stop.load(Ordering::Relaxed) {
@@ -337,7 +327,7 @@ async fn leadership_moves_away_from_a_slow_disk_and_stays_away() {
     let disk = SlowDisk::default();
     cluster.lead_with(SHARD, |environment| disk.under(environment)).await;
     let stop = Arc::new(AtomicBool::new(false));
-    let traffic = traffic(&cluster, &stop);
+    let traffic = traffic(cluster.shards(1), &stop);
     disk.set_delay(Some(Duration::from_millis(300)));
     cluster
         .wait("another leader", || {

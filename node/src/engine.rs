@@ -146,8 +146,7 @@ impl Engine {
         let for_leader = matches!(query, Query::Why { .. } | Query::Waiting { .. });
         loop {
             // A replica that is closed for want of room answers nothing, but who leads is known.
-            let is_here =
-                self.inner.replicas.state(shard).is_some() && !self.inner.shards.closed_shards().contains(&shard);
+            let is_here = self.inner.replicas.state(shard).is_some() && !self.inner.shards.is_closed(shard);
             let result = if for_leader || !is_here {
                 self.ask_leader(tenant, shard, &query).await
             } else {

@@ -40,6 +40,8 @@ pub const MAILBOX_MAX: usize = 4_096;
 pub const LISTENER_SILENCE: Duration = Duration::from_secs(3);
 /// Between the signs of life of a listening node.
 pub const LISTENER_HEARTBEAT: Duration = Duration::from_millis(750);
+/// What finds no room on any disk is worth asking again after so long, in milliseconds: room is made by people.
+pub const DISK_FULL_RETRY_MS: u64 = 5_000;
 /// Customers who left are told to a new leader for so long: the one before may have died before it noticed.
 pub const LEFT_REMEMBERED: Duration = Duration::from_secs(10);
 /// Those who left and are remembered, per shard; the oldest go first.

@@ -16,9 +16,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use cluster::transport::NodeId;
 use cluster::transport::certificates;
+use routing::ids::TenantId;
 use serde_json::{Value, json};
 
 use crate::api::admin::cluster::StatusBody;
+
+mod scrape;
+
+pub use scrape::{Scrape, Spread};
+
+/// A node that gives its metrics gives them at once.
+const METRICS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How to make a local cluster.
 #[derive(Clone, Debug)]
@@ -366,6 +374,27 @@ filter = "{log}"
             .admin(id, reqwest::Method::GET, "/v1/admin/cluster/status", None)
             .await?;
         serde_json::from_value(status).context("the status is not as expected")
+    }
+
+    /// What a node's `/metrics` says now.
+    pub async fn metrics(&self, id: u64) -> Result<Scrape> {
+        let url = format!("{}/metrics", self.admin_url(id)?);
+        let response = self.http.get(url).timeout(METRICS_PATIENCE).send().await?;
+        Ok(Scrape::parse(&response.error_for_status()?.text().await?))
+    }
+
+    /// `kaiwa tenant load`, by the first node.
+    pub fn load_tenant(&self, file: &Path, tenant: TenantId) -> Result<()> {
+        let output = Command::new(&self.options.binary)
+            .args(["tenant", "load"])
+            .arg(file)
+            .args(["--tenant", &tenant.to_string(), "--admin", &self.admin_url(1)?])
+            .args(["--key", self.admin_key()])
+            .output()?;
+        if !output.status.success() {
+            bail!("the tenant was not loaded: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
     }
 
     /// Makes the cluster of the first nodes, unless it is there.

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use node::auth::{Grant, Role, SigningKey, issue_token, unix_now_s};
@@ -57,9 +56,8 @@ struct World {
 impl World {
     async fn start(nodes: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let binary = PathBuf::from(env!("CARGO_BIN_EXE_kaiwa"));
         let cluster = LocalCluster::start(LocalOptions {
-            binary: binary.clone(),
+            binary: PathBuf::from(env!("CARGO_BIN_EXE_kaiwa")),
             dir: dir.path().to_owned(),
             nodes,
             port_base: None,
@@ -71,11 +69,7 @@ impl World {
         let cluster = cluster.await.unwrap();
         let file = dir.path().join("tenant.toml");
         std::fs::write(&file, POLICY).unwrap();
-        let mut load = Command::new(binary);
-        load.args(["tenant", "load"]).arg(&file);
-        load.args(["--tenant", &TENANT.to_string(), "--key", cluster.admin_key()]);
-        load.args(["--admin", &cluster.admin_url(1).unwrap()]);
-        assert!(load.status().unwrap().success());
+        cluster.load_tenant(&file, TENANT).unwrap();
         Self {
             cluster,
             http: reqwest::Client::new(),
@@ -132,18 +126,15 @@ impl World {
     }
 
     async fn metric(&self, node: u64, name: &str, actor_type: &str) -> u64 {
-        let url = format!("{}/metrics", self.cluster.admin_url(node).unwrap());
-        let text = self.http.get(url).send().await.unwrap().text().await.unwrap();
-        let wanted = format!("{name}{{actor_type=\"{actor_type}\"");
-        let line = text.lines().find(|line| line.starts_with(&wanted));
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+        let scrape = self.cluster.metrics(node).await.unwrap();
+        scrape.sum(name, &format!("actor_type=\"{actor_type}\"")) as u64
     }
 
     async fn leader(&self) -> u64 {
         let until = Instant::now() + PATIENCE;
         loop {
             let status = self.cluster.status(1).await.unwrap();
-            if let Some(leader) = status.shards.iter().find(|s| s.shard == 1).and_then(|s| s.leader) {
+            if let Some(leader) = status.leader(1) {
                 return leader;
             }
             assert!(Instant::now() < until, "no leader");

@@ -2,30 +2,10 @@
 //!
 //! One test in a program of its own, because the switches (crate `fail`, feature `failpoints`) hold for the whole process.
 
-#[path = "simulation/clients.rs"]
-mod clients;
-#[allow(dead_code)] // the strategy of whole steps is for the properties
-#[path = "properties/deeds.rs"]
-mod deeds;
-#[path = "simulation/faults.rs"]
-mod faults;
-#[path = "simulation/healing.rs"]
-mod healing;
-#[path = "simulation/leader.rs"]
-mod leader;
-#[path = "simulation/log.rs"]
-mod log;
-#[path = "oracle/naive.rs"]
-mod naive;
-#[path = "simulation/oracle.rs"]
-mod oracle;
-#[path = "simulation/run.rs"]
-#[allow(dead_code)] // sums over many runs are for the simulation
-mod run;
-#[path = "simulation/world.rs"]
-mod world;
+#[path = "simulation/harness.rs"]
+mod harness;
 
-use run::{Settings, run};
+use harness::run::{Settings, run};
 
 /// Within so many seeds a bug that was put in must have been found.
 const SEEDS: u64 = 60;

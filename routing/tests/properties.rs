@@ -15,7 +15,7 @@ use deeds::{Deed, deed};
 use naive::Naive;
 use naive_report::NaiveReport;
 use proptest::prelude::*;
-use routing::command::{COMMAND_SCHEMA, Command, Envelope, Explanation, IdempotencyKey, Principal, Timer};
+use routing::command::{COMMAND_SCHEMA, Command, Envelope, IdempotencyKey, Principal, Timer};
 use routing::event::{AgentItem, AgentItemKind, Event, TenantEvent};
 use routing::ids::{AgentId, Channel, ConversationId, Millis, TenantId};
 use routing::invariants::{self, History};
@@ -38,25 +38,8 @@ struct Flight {
 
 impl Flight {
     fn offer(&self) -> Option<(ConversationId, Vec<AgentId>, Channel)> {
-        let (conversation, agents, _) = offered(&self.decision.command)?;
+        let (conversation, agents, _) = deeds::offer_of(&self.decision.command)?;
         Some((conversation, agents, self.channel.clone()?))
-    }
-}
-
-/// Which conversation a decision offers, to whom, and why.
-fn offered(command: &Command) -> Option<(ConversationId, Vec<AgentId>, &Explanation)> {
-    match command {
-        Command::Offer {
-            conversation,
-            agent,
-            explanation,
-        } => Some((*conversation, vec![*agent], explanation)),
-        Command::OfferToMany {
-            conversation,
-            agents,
-            explanation,
-        } => Some((*conversation, agents.clone(), explanation)),
-        _ => None,
     }
 }
 
@@ -242,7 +225,7 @@ impl World {
         self.heard.reserved = reserved.collect();
         for decision in decisions {
             let mut channel = None;
-            if let Some((conversation, agents, explanation)) = offered(&decision.command) {
+            if let Some((conversation, agents, explanation)) = deeds::offer_of(&decision.command) {
                 assert_eq!(explanation.best.first().map(|best| best.0), agents.first().copied());
                 let wanted = self.heard.next();
                 assert_eq!(

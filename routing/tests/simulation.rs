@@ -11,31 +11,12 @@
 //!
 //! `KAIWA_SIMULATION_SEEDS=1000..2000` runs other seeds than the usual ones.
 
-#[path = "simulation/clients.rs"]
-mod clients;
-#[allow(dead_code)] // the strategy of whole steps is for the properties
-#[path = "properties/deeds.rs"]
-mod deeds;
-#[path = "simulation/faults.rs"]
-mod faults;
-#[path = "simulation/healing.rs"]
-mod healing;
-#[path = "simulation/leader.rs"]
-mod leader;
-#[path = "simulation/log.rs"]
-mod log;
-#[path = "oracle/naive.rs"]
-mod naive;
-#[path = "simulation/oracle.rs"]
-mod oracle;
-#[path = "simulation/run.rs"]
-mod run;
-#[path = "simulation/world.rs"]
-mod world;
+#[path = "simulation/harness.rs"]
+mod harness;
 
 use std::time::Instant;
 
-use run::{Counts, Settings, run};
+use harness::run::{Counts, Settings, run};
 
 /// Enough for every fault to meet every other a few times.
 const SEEDS: u64 = 24;

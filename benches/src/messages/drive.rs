@@ -6,12 +6,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use node::local::Scrape;
 
 use super::ledger::{Ledger, MessageId, Outcome, Side, Window};
 use super::schedule::{Arrivals, Schedule};
 use super::stage::{Board, Current, Noted, Pair, Stage};
 use super::talker::Spoken;
-use crate::machine::{CpuTimes, Scrape, load_average};
+use crate::machine::{CpuTimes, load_average};
 
 /// Messages that are not settled when a run gives up, in seconds of its rate.
 const BEHIND_MAX_S: f64 = 3.0;
@@ -80,12 +81,10 @@ impl Run {
     }
 }
 
-async fn scrape(stage: &Stage, http: &reqwest::Client) -> Result<Vec<Scrape>> {
+async fn scrape(stage: &Stage) -> Result<Vec<Scrape>> {
     let mut scrapes = Vec::new();
     for id in stage.cluster.ids() {
-        let url = format!("{}/metrics", stage.cluster.admin_url(id)?);
-        let text = http.get(url).send().await?.error_for_status()?.text().await?;
-        scrapes.push(Scrape::parse(&text));
+        scrapes.push(stage.cluster.metrics(id).await?);
     }
     Ok(scrapes)
 }
@@ -96,14 +95,13 @@ fn pids(stage: &Stage) -> Vec<u32> {
 }
 
 /// The machine and the nodes at a time.
-async fn look(stage: &Stage, http: &reqwest::Client, at: Instant) -> Result<(CpuTimes, Vec<Scrape>, Instant)> {
+async fn look(stage: &Stage, at: Instant) -> Result<(CpuTimes, Vec<Scrape>, Instant)> {
     tokio::time::sleep_until(at.into()).await;
-    Ok((CpuTimes::now(&pids(stage))?, scrape(stage, http).await?, Instant::now()))
+    Ok((CpuTimes::now(&pids(stage))?, scrape(stage).await?, Instant::now()))
 }
 
 /// Makes a run.
 pub async fn run(stage: &Stage, plan: Plan) -> Result<Run> {
-    let http = reqwest::Client::new();
     let window = Window {
         from_us: plan.warm_up.as_micros() as u64,
         until_us: (plan.warm_up + plan.length).as_micros() as u64,
@@ -126,8 +124,8 @@ pub async fn run(stage: &Stage, plan: Plan) -> Result<Run> {
         over: Arc::clone(&over),
     };
     let sending = tokio::task::spawn_blocking(move || sender.send_all());
-    let before = look(stage, &http, started + plan.warm_up).await?;
-    let after = look(stage, &http, started + plan.warm_up + plan.length).await?;
+    let before = look(stage, started + plan.warm_up).await?;
+    let after = look(stage, started + plan.warm_up + plan.length).await?;
     over.store(true, Ordering::Relaxed);
     let broken_off = sending.await?;
     settle(stage, plan.run).await;

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use hdrhistogram::Histogram;
+use node::local::Spread;
 use serde_json::{Value, json};
 
 use super::drive::Run;
-use crate::machine::Spread;
 
 /// The same for every run; there is no way to turn it off.
 pub const DURABILITY: &str = "acknowledged = fdatasync'ed in the logs of a majority of three nodes and applied on the leader; transcripts \

@@ -4,12 +4,11 @@
 //! coming: agents of one node sign in with exactly as many places as the customers of another node then take.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use node::auth::{Grant, Role, SigningKey, issue_token, unix_now_s};
 use node::gateway::protocol::{ClientFrame, WantedPresence, web_chat};
 use node::local::{LocalCluster, LocalOptions};
@@ -177,7 +176,7 @@ impl Stage {
         })
         .await?;
         let places = places(crowd.conversations, crowd.per_agent);
-        load_tenant(&cluster, binary, dir, &places)?;
+        load_tenant(&cluster, dir, &places)?;
         let mut stage = Self {
             cluster,
             pairs: Arc::default(),
@@ -243,8 +242,7 @@ impl Stage {
     /// The node that leads the tenant's shard.
     pub async fn leader(&self) -> Result<u64> {
         let status = self.cluster.status(1).await?;
-        let shard = status.shards.iter().find(|shard| shard.shard == 1);
-        shard.and_then(|shard| shard.leader).context("shard 1 has no leader")
+        status.leader(1).context("shard 1 has no leader")
     }
 }
 
@@ -291,7 +289,7 @@ pub fn token(role: Role, subject: &str) -> Result<String> {
     Ok(issue_token(KID, &SigningKey::Hs256(SECRET.to_owned()), &grant)?)
 }
 
-fn load_tenant(cluster: &LocalCluster, binary: &Path, dir: &Path, places: &[Vec<usize>]) -> Result<()> {
+fn load_tenant(cluster: &LocalCluster, dir: &Path, places: &[Vec<usize>]) -> Result<()> {
     let mut file = format!(
         r#"
 [tenant]
@@ -329,18 +327,9 @@ channels = {{ web_chat = {{ concurrent_max = {places} }} }}
             agent_name(number)
         );
     }
-    let path: PathBuf = dir.join("tenant.toml");
+    let path = dir.join("tenant.toml");
     std::fs::write(&path, file)?;
-    let output = Command::new(binary)
-        .args(["tenant", "load"])
-        .arg(&path)
-        .args(["--tenant", &TENANT.to_string(), "--admin", &cluster.admin_url(1)?])
-        .args(["--key", cluster.admin_key()])
-        .output()?;
-    if !output.status.success() {
-        bail!("the tenant was not loaded: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(())
+    cluster.load_tenant(&path, TENANT)
 }
 
 #[cfg(test)]

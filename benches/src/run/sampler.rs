@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use node::local::Scrape;
 use serde::{Deserialize, Serialize};
 
 use super::live::Live;
-use crate::machine::{CpuTimes, Scrape};
+use crate::machine::CpuTimes;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Scrapes take at most this share of the time.

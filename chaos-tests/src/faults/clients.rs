@@ -15,7 +15,6 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::{Dice, Fault, Kind, Met, Takes};
 use crate::arena::Arena;
-use crate::metrics::Scrape;
 use crate::world::SUPERVISOR;
 use node::auth::Role;
 
@@ -159,12 +158,7 @@ impl Fault for Loris {
         for task in self.0.drain(..) {
             task.abort();
         }
-        let mut connections = 0.0;
-        for node in arena.awake() {
-            if let Ok(text) = arena.metrics(node).await {
-                connections += Scrape::read(&text).sum("kaiwa_connections");
-            }
-        }
+        let connections = arena.metric("kaiwa_connections").await;
         Ok(Met::new(
             all as u64,
             format!("requests; {connections} real connections meanwhile"),

@@ -43,12 +43,8 @@ impl Wrong {
 #[async_trait(?Send)]
 impl Fault for Wrong {
     async fn strike(&mut self, arena: &mut Arena, dice: &mut Dice) -> Result<Option<String>> {
-        let awake = arena.awake();
-        let can: Vec<u64> = arena
-            .with_clock()
-            .into_iter()
-            .filter(|node| awake.contains(node))
-            .collect();
+        let with_clocks = arena.with_clock();
+        let can = arena.awake_among(with_clocks);
         self.node = any(&can, dice);
         let Some(clock) = self.node.and_then(|node| arena.clock(node)) else {
             return Ok(None);

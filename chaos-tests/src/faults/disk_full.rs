@@ -34,9 +34,8 @@ struct Full {
 #[async_trait(?Send)]
 impl Fault for Full {
     async fn strike(&mut self, arena: &mut Arena, dice: &mut Dice) -> Result<Option<String>> {
-        let can = arena.with_disk(|disk| !matches!(disk, Disk::Plain));
-        let awake = arena.awake();
-        let can: Vec<u64> = can.into_iter().filter(|node| awake.contains(node)).collect();
+        let bounded = arena.with_disk(|disk| !matches!(disk, Disk::Plain));
+        let can = arena.awake_among(bounded);
         let Some(node) = any(&can, dice) else { return Ok(None) };
         self.node = Some(node);
         self.pid = arena.world.cluster.pid(node);

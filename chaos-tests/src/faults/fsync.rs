@@ -61,9 +61,8 @@ impl Broken {
 #[async_trait(?Send)]
 impl Fault for Broken {
     async fn strike(&mut self, arena: &mut Arena, dice: &mut Dice) -> Result<Option<String>> {
-        let awake = arena.awake();
-        let can = arena.with_disk(|disk| matches!(disk, Disk::Faulty(_)));
-        let can: Vec<u64> = can.into_iter().filter(|node| awake.contains(node)).collect();
+        let faulty = arena.with_disk(|disk| matches!(disk, Disk::Faulty(_)));
+        let can = arena.awake_among(faulty);
         let Some(node) = any(&can, dice) else { return Ok(None) };
         let (folder, paths) = self.paths();
         let Disk::Faulty(layer) = arena.disk(node) else {

@@ -1,5 +1,7 @@
 //! kill -9: of one, of the leader, of one after the other, of all; with a torn write at the end of the log.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use async_trait::async_trait;
 use rand::Rng;
@@ -17,7 +19,7 @@ pub(super) const KINDS: &[Kind] = &[
         takes: Takes::Node,
         lasts_ms: (300, 5000),
         alone: false,
-        make: || Box::new(Kill::one()),
+        make: || Box::new(Kill::new(Which::One)),
     },
     Kind {
         name: "kill-rolling",
@@ -26,7 +28,7 @@ pub(super) const KINDS: &[Kind] = &[
         takes: Takes::Service,
         lasts_ms: (50, 400),
         alone: false,
-        make: || Box::new(Kill::rolling()),
+        make: || Box::new(Kill::new(Which::Rolling)),
     },
     Kind {
         name: "kill-all",
@@ -35,7 +37,7 @@ pub(super) const KINDS: &[Kind] = &[
         takes: Takes::Service,
         lasts_ms: (300, 5_000),
         alone: false,
-        make: || Box::new(Kill::all()),
+        make: || Box::new(Kill::new(Which::All)),
     },
     Kind {
         name: "torn-write",
@@ -44,46 +46,30 @@ pub(super) const KINDS: &[Kind] = &[
         takes: Takes::Node,
         lasts_ms: (300, 3000),
         alone: false,
-        make: || Box::new(Kill::torn()),
+        make: || Box::new(Kill::new(Which::Torn)),
     },
 ];
 
-/// Who is killed, and how.
+#[derive(Clone, Copy, PartialEq)]
+enum Which {
+    One,
+    /// One, and its log ends with half a record.
+    Torn,
+    /// All, one soon after the other.
+    Rolling,
+    All,
+}
+
 struct Kill {
-    all: bool,
-    rolling: bool,
-    torn: bool,
+    which: Which,
     killed: Vec<u64>,
 }
 
 impl Kill {
-    fn one() -> Self {
+    const fn new(which: Which) -> Self {
         Self {
-            all: false,
-            rolling: false,
-            torn: false,
+            which,
             killed: Vec::new(),
-        }
-    }
-
-    fn rolling() -> Self {
-        Self {
-            rolling: true,
-            ..Self::one()
-        }
-    }
-
-    fn all() -> Self {
-        Self {
-            all: true,
-            ..Self::one()
-        }
-    }
-
-    fn torn() -> Self {
-        Self {
-            torn: true,
-            ..Self::one()
         }
     }
 }
@@ -91,29 +77,33 @@ impl Kill {
 #[async_trait(?Send)]
 impl Fault for Kill {
     async fn strike(&mut self, arena: &mut Arena, dice: &mut Dice) -> Result<Option<String>> {
-        self.killed = match victim(arena, dice).await {
-            None => return Ok(None),
-            Some(_) if self.all || self.rolling => arena.awake(),
-            Some(node) => vec![node],
+        let Some(node) = victim(arena, dice).await else {
+            return Ok(None);
+        };
+        self.killed = match self.which {
+            Which::One | Which::Torn => vec![node],
+            Which::Rolling | Which::All => arena.awake(),
         };
         self.killed.shuffle(dice);
-        if self.rolling {
-            // Each is back before the next goes, but nobody waits until it has caught up.
-            for node in self.killed.clone() {
-                arena.kill(node)?;
-                tokio::time::sleep(std::time::Duration::from_millis(dice.random_range(20..800))).await;
-                arena.start_node(node)?;
-                tokio::time::sleep(std::time::Duration::from_millis(dice.random_range(100..1_500))).await;
+        match self.which {
+            Which::One | Which::Torn => arena.kill(node)?,
+            Which::All => {
+                arena.world.cluster.kill_all()?;
+                arena.look_around();
             }
-        } else if self.all {
-            arena.world.cluster.kill_all()?;
-            arena.look_around();
-        } else {
-            self.killed.iter().try_for_each(|node| arena.kill(*node))?;
+            // Each is back before the next goes, but nobody waits until it has caught up.
+            Which::Rolling => {
+                for node in self.killed.clone() {
+                    arena.kill(node)?;
+                    tokio::time::sleep(Duration::from_millis(dice.random_range(20..800))).await;
+                    arena.start_node(node)?;
+                    tokio::time::sleep(Duration::from_millis(dice.random_range(100..1_500))).await;
+                }
+            }
         }
         let mut what = format!("killed {:?}", self.killed);
-        if self.torn {
-            let data = arena.data(self.killed[0]);
+        if self.which == Which::Torn {
+            let data = arena.data(node);
             let torn = match dice.random_bool(0.7) {
                 true => damage::torn_write(&data, SHARD, dice.random())?,
                 false => damage::torn_zeros(&data, SHARD, dice.random())?,
@@ -129,7 +119,7 @@ impl Fault for Kill {
 
     async fn heal(&mut self, arena: &mut Arena, _: &mut Dice) -> Result<Met> {
         self.killed.iter().try_for_each(|node| arena.start_node(*node))?;
-        if self.torn {
+        if self.which == Which::Torn {
             // It cuts the torn end off and takes part; what it must not have lost is A.
             let node = self.killed[0];
             let ready = async |arena: &mut Arena| arena.is_ready(node).await;

@@ -11,7 +11,6 @@ use serde_json::json;
 
 use super::{Dice, Fault, Kind, Met, Takes};
 use crate::arena::Arena;
-use crate::metrics::Scrape;
 
 pub(super) const KINDS: &[Kind] = &[Kind {
     name: "actor-panic",
@@ -37,13 +36,7 @@ struct Panics {
 
 /// Restarts of actors that the nodes counted so far.
 async fn restarts(arena: &mut Arena) -> u64 {
-    let mut all = 0.0;
-    for node in arena.awake() {
-        if let Ok(text) = arena.metrics(node).await {
-            all += Scrape::read(&text).sum("kaiwa_actor_restarts_total");
-        }
-    }
-    all as u64
+    arena.metric("kaiwa_actor_restarts_total").await as u64
 }
 
 #[async_trait(?Send)]

@@ -58,8 +58,7 @@ struct Power {
 impl Fault for Power {
     async fn strike(&mut self, arena: &mut Arena, dice: &mut Dice) -> Result<Option<String>> {
         let powered = arena.with_disk(|disk| !matches!(disk, Disk::Plain));
-        let awake = arena.awake();
-        let can: Vec<u64> = powered.into_iter().filter(|node| awake.contains(node)).collect();
+        let can = arena.awake_among(powered);
         let mut hit = can.clone();
         if !self.all {
             let Some(node) = any(&can, dice) else { return Ok(None) };

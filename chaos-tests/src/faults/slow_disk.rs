@@ -74,9 +74,8 @@ impl Fault for SlowDevice {
             tracing::warn!("no device can be made slow here: {why}");
             return Ok(None);
         }
-        let awake = arena.awake();
-        let can = arena.with_disk(|disk| matches!(disk, Disk::Loop(_)));
-        let can: Vec<u64> = can.into_iter().filter(|node| awake.contains(node)).collect();
+        let on_devices = arena.with_disk(|disk| matches!(disk, Disk::Loop(_)));
+        let can = arena.awake_among(on_devices);
         let Some(node) = any(&can, dice) else { return Ok(None) };
         let pid = arena.world.cluster.pid(node);
         let Disk::Loop(disk) = arena.disk(node) else {

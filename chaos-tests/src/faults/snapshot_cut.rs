@@ -35,8 +35,7 @@ impl SnapshotCut {
             let Ok(status) = arena.world.cluster.status(id).await else {
                 continue;
             };
-            let shard = status.shards.iter().find(|shard| shard.shard == SHARD);
-            purged = purged.max(shard.map_or(0, |shard| shard.purged_index));
+            purged = purged.max(status.replica(SHARD).map_or(0, |shard| shard.purged_index));
         }
         purged
     }
@@ -49,11 +48,7 @@ impl Fault for SnapshotCut {
         let Some(node) = any(&awake, dice) else { return Ok(None) };
         self.node = Some(node);
         let status = arena.world.cluster.status(node).await?;
-        let has = status
-            .shards
-            .iter()
-            .find(|shard| shard.shard == SHARD)
-            .map_or(0, |s| s.last_index);
+        let has = status.replica(SHARD).map_or(0, |shard| shard.last_index);
         arena.kill(node)?;
         // The others go on until their logs no longer reach back to it.
         arena

@@ -11,7 +11,6 @@
 //! All of it gives back what it took (mounts, loop devices, control groups) when it is dropped, a panic included.
 
 pub mod damage;
-pub mod dice;
 pub mod faulty_fs;
 pub mod loop_disk;
 pub mod throttle;

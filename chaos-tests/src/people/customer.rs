@@ -9,7 +9,7 @@ use node::client::{Client, ClientEvents};
 use routing::ids::ConversationId;
 use serde_json::{Value, json};
 
-use super::{Pace, post, record};
+use super::{Pace, ask, post, record};
 use crate::diary::SharedDiary;
 use crate::history::{By, Input, Operation, Outcome, Output, Recorder};
 
@@ -162,22 +162,17 @@ impl Rest {
     }
 
     async fn post(&self, conversation: ConversationId, text: &str, turn: usize) -> Posted {
-        let mut urls = self.urls.iter().cycle().skip(turn).take(self.urls.len());
-        let response = loop {
-            let Some(url) = urls.next() else {
-                return Posted::Refused("not_connected".into());
-            };
-            let request = self
-                .http
+        let request = |url: &str| {
+            self.http
                 .post(format!("{url}/v1/conversations/{conversation}/messages"))
                 .bearer_auth(&self.token)
-                .json(&json!({"body": {"text": text}}));
-            match request.send().await {
-                Ok(response) => break response,
-                // Nobody was reached, so nothing was asked: the next.
-                Err(error) if error.is_connect() => {}
-                Err(_) => return Posted::Unknown,
-            }
+                .json(&json!({"body": {"text": text}}))
+        };
+        let urls = self.urls.iter().cycle().skip(turn).take(self.urls.len());
+        let response = match ask(urls, request).await {
+            None => return Posted::Refused("not_connected".into()),
+            Some(Err(_)) => return Posted::Unknown,
+            Some(Ok(response)) => response,
         };
         let status = response.status();
         let Ok(body) = response.json::<Value>().await else {

@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
-use super::Subjects;
+use super::{Subjects, ask};
 use crate::diary::SharedDiary;
 use crate::history::{Held, Input, Name, Output, Phase, Presence, Recorder, Shown};
 use crate::oracle::Line;
@@ -85,14 +85,9 @@ impl Reader {
     }
 
     async fn get(&self, path: &str, token: &str) -> Option<Value> {
-        for url in &self.urls {
-            let request = self.http.get(format!("{url}{path}")).bearer_auth(token);
-            match request.send().await {
-                Err(error) if error.is_connect() => {}
-                answer => return answer.ok()?.error_for_status().ok()?.json().await.ok(),
-            }
-        }
-        None
+        let request = |url: &str| self.http.get(format!("{url}{path}")).bearer_auth(token);
+        let response = ask(self.urls.iter(), request).await?.ok()?;
+        response.error_for_status().ok()?.json().await.ok()
     }
 
     async fn entries(&self, id: &str) {

@@ -83,8 +83,9 @@ fn shard_folder(data: &Path, shard: ShardId) -> PathBuf {
 /// its logs still hold everything, and rows and states are made again from those.
 fn open_rows(data: &Path) -> Result<Arc<dyn RowStore>, StartError> {
     let mark = data.join(ROWS_LOST);
+    let must_be_replaced = |why: String| StartError::Storage(io::Error::new(io::ErrorKind::InvalidData, why));
     if let Ok(why) = fs::read_to_string(&mark) {
-        return Err(StartError::Storage(io::Error::new(io::ErrorKind::InvalidData, why)));
+        return Err(must_be_replaced(why));
     }
     let (rows, lost) = match SledRows::open(&data.join("rows")).map_err(io::Error::from)? {
         RowsOpened::Ready(rows) => (rows, None),
@@ -125,7 +126,7 @@ fn open_rows(data: &Path) -> Result<Arc<dyn RowStore>, StartError> {
                  empty its data folder, and add it again under a new node id"
             );
             fs::write(&mark, &why)?;
-            return Err(StartError::Storage(io::Error::new(io::ErrorKind::InvalidData, why)));
+            return Err(must_be_replaced(why));
         }
     }
     Ok(Arc::new(ReopenedRows::new(data.join("rows"), rows)))

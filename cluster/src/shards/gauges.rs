@@ -99,11 +99,7 @@ async fn leave_leaderships(inner: &Inner, skew: i64) {
         }
         tracing::error!(shard = %replica.shard, skew_ms = skew, "this node's clock is off: leadership is handed over");
         let deadline = Instant::now() + HAND_OVER_DEADLINE;
-        for to in replica.successors() {
-            if replica.hand_over(to, HandOver::Clock, deadline).await || Instant::now() >= deadline {
-                break;
-            }
-        }
+        replica.hand_over_to_any(HandOver::Clock, deadline).await;
     }
 }
 

@@ -164,7 +164,8 @@ impl WalLog {
         create_folder(&wal_folder).map_err(failed)?;
         let mark = folder.join(CREATED_MARK);
         let is_new = !mark.exists();
-        if !is_new && chunks(&wal_folder).map_err(failed)?.is_empty() {
+        let chunks = chunks(&wal_folder).map_err(failed)?;
+        if !is_new && chunks.is_empty() {
             measures::corruption("log");
             let reason = "its files are gone".to_owned();
             return Err(StorageError::DamagedLog {
@@ -172,8 +173,8 @@ impl WalLog {
                 reason,
             });
         }
-        for chunk in chunks(&wal_folder).map_err(failed)? {
-            forget_cached(&chunk).map_err(failed)?;
+        for chunk in &chunks {
+            forget_cached(chunk).map_err(failed)?;
         }
         let log = RaftLog::open(Arc::new(wal_config(&wal_folder))).map_err(|error| open_error(folder, error))?;
         let shared = Shared {

@@ -7,12 +7,10 @@ use utoipa::ToSchema;
 
 use crate::access::Denied;
 use crate::error::EngineError;
+use crate::limits::DISK_FULL_RETRY_MS;
 
 /// Media type of problems.
 pub const MEDIA_TYPE: &str = "application/problem+json";
-
-/// Room is made by people.
-const DISK_FULL_RETRY_MS: u64 = 5_000;
 
 /// A problem, as the caller sees it. Nothing has changed, except after `outcome_unknown`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]

@@ -54,7 +54,7 @@ impl From<EngineError> for Failure {
             EngineError::NoLeader => Some(100),
             EngineError::OutcomeUnknown => Some(50),
             EngineError::Stopping => Some(500),
-            EngineError::DiskFull => Some(5_000),
+            EngineError::DiskFull => Some(crate::limits::DISK_FULL_RETRY_MS),
             EngineError::Overloaded { retry_after_ms } => Some((*retry_after_ms).max(10)),
             EngineError::Rejected(_) | EngineError::UnknownTenant | EngineError::Internal(_) => None,
         };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use routing::command::{
-    Author, Body, Command, Override, PresenceChange, Principal, Reader, Timer, TransferTarget, Value,
+    Author, Body, Command, Explanation, Override, PresenceChange, Principal, Reader, Timer, TransferTarget, Value,
 };
 use routing::event::{ConversationView, Phase};
 use routing::ids::{AgentId, Channel, ConversationId, CustomerId, Epoch, Millis, QueueId, SkillName};
@@ -659,5 +659,22 @@ fn silence_and_return(s: &mut QueueSettings, dice: u16) {
             when: EscalateWhen::WaitedMs(400),
             action: EscalateAction::Reclassify { required, preferred },
         });
+    }
+}
+
+/// Which conversation a decision offers, to whom, and why.
+pub fn offer_of(command: &Command) -> Option<(ConversationId, Vec<AgentId>, &Explanation)> {
+    match command {
+        Command::Offer {
+            conversation,
+            agent,
+            explanation,
+        } => Some((*conversation, vec![*agent], explanation)),
+        Command::OfferToMany {
+            conversation,
+            agents,
+            explanation,
+        } => Some((*conversation, agents.clone(), explanation)),
+        _ => None,
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use routing::command::{Command, Explanation};
 use routing::event::{AgentItemKind, Event};
 use routing::ids::{AgentId, Channel, ConversationId, Millis};
 use routing::invariants::Violation;
@@ -12,6 +11,7 @@ use routing::settings::RoutingSettings;
 use routing::state::Tenant;
 use routing::view::Views;
 
+use super::deeds;
 use super::log::{Log, Proposal};
 use super::naive::{self, Naive};
 use super::oracle::must;
@@ -158,7 +158,7 @@ impl Leader {
         counts.decisions += decisions.len() as u64;
         counts.decisions_of_deposed += u64::from(self.deposed) * decisions.len() as u64;
         for decision in &decisions {
-            if let Some((conversation, agents, explanation)) = offered(&decision.command) {
+            if let Some((conversation, agents, explanation)) = deeds::offer_of(&decision.command) {
                 counts.audited += 1;
                 let best = explanation.best.first().map(|best| best.0);
                 must('F', best == agents.first().copied(), || {
@@ -296,23 +296,6 @@ impl Leader {
         must('I', kept == made, || {
             format!("a new queue manager knows something else:\n{kept}\n{made}")
         })
-    }
-}
-
-/// Which conversation a decision offers, to whom, and why.
-pub fn offered(command: &Command) -> Option<(ConversationId, Vec<AgentId>, &Explanation)> {
-    match command {
-        Command::Offer {
-            conversation,
-            agent,
-            explanation,
-        } => Some((*conversation, vec![*agent], explanation)),
-        Command::OfferToMany {
-            conversation,
-            agents,
-            explanation,
-        } => Some((*conversation, agents.clone(), explanation)),
-        _ => None,
     }
 }
 

@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::dice::Dice;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 /// Places tried before a file counts as having nothing to damage (holes and zeros).
 const TRIES: usize = 10_000;
@@ -68,16 +69,20 @@ impl Damage {
     }
 }
 
+fn dice(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
 /// Flips one bit, somewhere in the target.
 pub fn flip_bit(data: &Path, target: Target, seed: u64) -> Result<Damage> {
-    let mut dice = Dice::new(seed);
-    let bit = 1 << dice.below(8);
+    let mut dice = dice(seed);
+    let bit = 1 << dice.random_range(0..8);
     strike(data, target, &mut dice, 1, |byte| byte ^ bit)
 }
 
 /// Sets up to `bytes` bytes to zero, somewhere in the target.
 pub fn zero(data: &Path, target: Target, bytes: u64, seed: u64) -> Result<Damage> {
-    strike(data, target, &mut Dice::new(seed), bytes, |_| 0)
+    strike(data, target, &mut dice(seed), bytes, |_| 0)
 }
 
 /// Cuts the last `bytes` bytes off the target's file.
@@ -95,25 +100,25 @@ pub fn cut_tail(data: &Path, target: Target, bytes: u64) -> Result<Damage> {
 /// touched.
 pub fn torn_write(data: &Path, shard: u32, seed: u64) -> Result<Damage> {
     let (path, last) = place(data, Target::LogLastRecord { shard })?;
-    let mut dice = Dice::new(seed);
+    let mut dice = dice(seed);
     let mut torn = read(&data.join(&path), last.clone())?;
-    torn.truncate(1 + dice.below(last.end - last.start - 1) as usize);
+    torn.truncate(1 + dice.random_range(0..last.end - last.start - 1) as usize);
     apply(data, path, last.end, Vec::new(), torn)
 }
 
 /// Appends zeros to a shard's log, as a file system leaves it that wrote the length and not the bytes.
 pub fn torn_zeros(data: &Path, shard: u32, seed: u64) -> Result<Damage> {
     let (path, last) = place(data, Target::LogLastRecord { shard })?;
-    let zeros = vec![0; 1 + Dice::new(seed).below(8192) as usize];
+    let zeros = vec![0; 1 + dice(seed).random_range(0..8192)];
     apply(data, path, last.end, Vec::new(), zeros)
 }
 
 /// Changes some bytes of the target, at a place where that makes a difference.
-fn strike(data: &Path, target: Target, dice: &mut Dice, bytes: u64, to: impl Fn(u8) -> u8) -> Result<Damage> {
+fn strike(data: &Path, target: Target, dice: &mut ChaCha8Rng, bytes: u64, to: impl Fn(u8) -> u8) -> Result<Damage> {
     let (path, range) = place(data, target)?;
     let full = data.join(&path);
     for _ in 0..TRIES {
-        let offset = range.start + dice.below(range.end - range.start);
+        let offset = range.start + dice.random_range(0..range.end - range.start);
         let before = read(&full, offset..(offset + bytes.max(1)).min(range.end))?;
         // Where there are only zeros, nothing may ever have been written.
         if before.iter().all(|byte| *byte == 0) {

@@ -142,6 +142,18 @@ pub struct StatusBody {
     pub shards: Vec<ShardBody>,
 }
 
+impl StatusBody {
+    /// Who leads a shard, as far as the node that answers knows.
+    pub fn leader(&self, shard: u32) -> Option<u64> {
+        self.replica(shard)?.leader
+    }
+
+    /// Its replica of a shard.
+    pub fn replica(&self, shard: u32) -> Option<&ShardBody> {
+        self.shards.iter().find(|replica| replica.shard == shard)
+    }
+}
+
 /// A replica.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ShardBody {

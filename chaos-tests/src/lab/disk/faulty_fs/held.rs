@@ -6,7 +6,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::super::dice::Dice;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 const PAGE: usize = 4096;
 /// Pages written underneath at once.
@@ -157,13 +158,13 @@ impl HeldFile {
         let Survivors::Some { seed } = survivors else {
             return Ok(());
         };
-        let mut dice = Dice::new(seed ^ salt.rotate_left(32));
-        held.pages.retain(|_, _| dice.coin());
+        let mut dice = ChaCha8Rng::seed_from_u64(seed ^ salt.rotate_left(32));
+        held.pages.retain(|_, _| dice.random_bool(0.5));
         // A file grows when its last pages arrive, and is cut short in a change of its own.
         let last = held.pages.keys().next_back().map_or(0, |last| (last + 1) * PAGE as u64);
         let before = self.file.metadata()?.len();
         let grown = last.min(held.bytes);
-        if dice.coin() {
+        if dice.random_bool(0.5) {
             held.counts = before;
         }
         held.bytes = held.counts.max(grown);
@@ -261,19 +262,19 @@ mod tests {
     #[test]
     fn it_reads_as_a_plain_file_does() {
         for seed in 0..200 {
-            let mut dice = Dice::new(seed);
+            let mut dice = ChaCha8Rng::seed_from_u64(seed);
             let (held, mut model, mut synced) = (file(b""), Vec::<u8>::new(), Vec::new());
             for _ in 0..60 {
-                match dice.below(8) {
+                match dice.random_range(0..8u64) {
                     0..4 => {
-                        let at = dice.below(20_000) as usize;
-                        let bytes = vec![dice.next_number() as u8; dice.below(9_000) as usize + 1];
+                        let at = dice.random_range(0..20_000u64) as usize;
+                        let bytes = vec![dice.random(); dice.random_range(0..9_000u64) as usize + 1];
                         held.write(at as u64, &bytes, true, || true).unwrap();
                         model.resize(model.len().max(at + bytes.len()), 0);
                         model[at..at + bytes.len()].copy_from_slice(&bytes);
                     }
                     4..6 => {
-                        let bytes = dice.below(30_000);
+                        let bytes = dice.random_range(0..30_000u64);
                         held.set_len(bytes, true, || true).unwrap();
                         model.resize(bytes as usize, 0);
                     }
@@ -288,7 +289,10 @@ mod tests {
                     }
                 }
                 assert_eq!(held.len().unwrap(), model.len() as u64, "seed {seed}");
-                let (at, most) = (dice.below(30_000) as usize, dice.below(10_000) as usize);
+                let (at, most) = (
+                    dice.random_range(0..30_000u64) as usize,
+                    dice.random_range(0..10_000u64) as usize,
+                );
                 let expected = &model[at.min(model.len())..(at + most).min(model.len())];
                 assert!(held.read(at as u64, most).unwrap() == expected, "seed {seed}");
             }

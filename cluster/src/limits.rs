@@ -102,6 +102,8 @@ pub const SLOW_PAUSE: Duration = Duration::from_secs(30);
 pub const MEND_PAUSE_MIN: Duration = Duration::from_millis(500);
 /// See [`MEND_PAUSE_MIN`].
 pub const MEND_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A leader asks the voters whether it still leads, for the reads that wait, for at most so long at a time.
+pub const ROUND: Duration = Duration::from_millis(500);
 /// A leader whose clock is further than this from the median of its peers hands leadership over, in milliseconds.
 pub const CLOCK_SKEW_MAX_MS: u64 = 500;
 

@@ -4,8 +4,9 @@
 //! * one leader per term (openraft's standard leader id);
 //! * a leader that restarts does **not** resume its term (`enable_leader_restore: Some(false)`): openraft replicates
 //!   before its own flush, so a resumed term could give one log id to two entries;
-//! * reads go by ReadIndex only, because a follower that sees a dead leader's process refuse a connection drops that
-//!   leader's lease early; nothing here may ever answer a read from a lease.
+//! * reads go by the ReadIndex of `shards/reading.rs` only: a follower that sees a dead leader's process refuse a connection
+//!   drops that leader's lease early, so nothing may ever answer a read from a lease; and openraft's own ReadIndex can
+//!   count what was answered before the read.
 
 pub(crate) mod entry;
 pub(crate) mod frames;

@@ -1,12 +1,12 @@
 //! One replica of one shard: its raft core, its proposer, its clock, and who leads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
-use openraft::{ReadPolicy, ServerState};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,17 +15,16 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{ShardClock, WallClock};
 use crate::environment::{Blocking, SnapshotFiles};
 use crate::error::StartError;
-use crate::known_bugs::put_in;
 use crate::proposer::{Answer, Proposer};
 use crate::raft::Raft;
-use crate::raft::frames::{ProposeAnswer, ReadAnswer};
+use crate::raft::frames::ProposeAnswer;
 use crate::raft::inbound::Inbound;
-use crate::raft::log::LogStore;
+use crate::raft::log::{LogStore, Promised};
 use crate::raft::machine::{AppliedMark, Machine, Stores};
 use crate::raft::network::Links;
 use crate::raft::transfer::Receiver;
 use crate::raft::trouble::Trouble;
-use crate::shards::Lane;
+use crate::shards::{Lane, Rounds};
 use crate::state_machine::{ShardId, StateMachine};
 use crate::status::{Leadership, PeerProgress, Role, ShardStatus};
 use crate::storage::flush_times::FlushTimes;
@@ -96,6 +95,9 @@ pub(crate) struct Replica {
     pub(crate) trouble: Trouble,
     /// How long the log takes for its flushes.
     pub(crate) flush_times: FlushTimes,
+    pub(crate) promised: Promised,
+    /// Reads that wait until this node is known to lead.
+    pub(crate) rounds: Rounds,
     /// The raft core ended by itself.
     ended: AtomicBool,
     /// There is no room for what clients want to add, here or with another that could lead.
@@ -128,6 +130,7 @@ impl Replica {
             streams: parts.streams,
         };
         let log = LogStore::new(parts.engine, trouble.clone(), flush_times.clone())?;
+        let promised = log.promised();
         let machine = Machine::new(stores, parts.user, mark.clone());
         let raft = Raft::new(node.0, parts.settings, links.clone(), log, machine)
             .await
@@ -147,6 +150,8 @@ impl Replica {
             stood_against: AtomicU64::new(0),
             trouble,
             flush_times,
+            promised,
+            rounds: Rounds::default(),
             ended: AtomicBool::new(false),
             refuses_clients: AtomicBool::new(false),
             stop: parts.stop.clone(),
@@ -278,21 +283,6 @@ impl Replica {
         }
     }
 
-    /// The index that a read which begins now must see; confirmed by a quorum (ReadIndex).
-    pub(crate) async fn read_index(&self, deadline: Instant) -> ReadAnswer {
-        let leader = self.leader();
-        if leader != Some(self.node) {
-            return ReadAnswer::NotLeader(leader);
-        }
-        if put_in("cluster::lease_read") {
-            return ReadAnswer::Index(self.mark.borrow().index);
-        }
-        match tokio::time::timeout_at(deadline, self.raft.get_read_linearizer(ReadPolicy::ReadIndex)).await {
-            Ok(Ok(linearizer)) => ReadAnswer::Index(linearizer.read_log_id().index()),
-            Ok(Err(_)) | Err(_) => ReadAnswer::NotLeader(self.leader().filter(|&leader| leader != self.node)),
-        }
-    }
-
     /// Waits until `index` is applied here.
     pub(crate) async fn wait_applied(&self, index: u64, deadline: Instant) -> bool {
         let mut mark = self.mark.subscribe();
@@ -314,6 +304,16 @@ impl Replica {
                     },
                 ))
             })
+            .collect()
+    }
+
+    /// The voters of the effective membership; two sets while it is a joint one.
+    pub(crate) fn voter_sets(&self) -> Vec<BTreeSet<NodeId>> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let sets = metrics.membership_config.membership().get_joint_config();
+        sets.iter()
+            .map(|set| set.iter().copied().map(NodeId).collect())
             .collect()
     }
 

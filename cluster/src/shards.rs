@@ -4,6 +4,7 @@ mod forward;
 mod founding;
 mod gauges;
 mod mending;
+mod reading;
 mod room;
 mod router;
 mod slow;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::reading::Rounds;
 use self::router::Router;
 use crate::clock::WallClock;
 use crate::config::Config;
@@ -359,7 +361,7 @@ impl Shards {
     }
 
     /// Waits until the local replica has applied everything acknowledged before this call, by the leader's
-    /// ReadIndex; returns that index. What is then read from the local state is linearizable.
+    /// ReadIndex (see `shards/reading.rs`); returns that index. What is then read from the local state is linearizable.
     pub async fn read_barrier(&self, shard: ShardId, deadline: Duration) -> Result<u64, ReadError> {
         let deadline = Instant::now() + deadline;
         let replica = self.inner.replica(shard).ok_or(ReadError::NoReplica(shard))?;

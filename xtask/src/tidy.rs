@@ -21,7 +21,12 @@ const BANNED: &[(&str, &str, &str)] = &[
     (
         "cluster/src",
         "LeaseRead",
-        "a lease read is unsafe once a dead leader's lease is dropped early: use ReadIndex",
+        "a lease read is unsafe once a dead leader's lease is dropped early: use `shards/reading.rs`",
+    ),
+    (
+        "cluster/src",
+        "inearizer",
+        "openraft's ReadIndex can count answers from before the read: use `shards/reading.rs`",
     ),
     ("routing/src", "std::time", "the log's stamp is the time"),
     ("routing/src", "HashMap", "its order could leak into what decides"),

@@ -42,6 +42,8 @@ pub(crate) mod kind {
     pub(crate) const ROOM: u16 = 105;
     /// How fast is the shard's log there, and may that node lead it?
     pub(crate) const FLUSHES: u16 = 106;
+    /// The newest term that the replica there has promised anybody.
+    pub(crate) const PROMISED: u16 = 107;
     /// The user's kinds begin here.
     pub(crate) const USER: u16 = 1000;
 }
@@ -98,7 +100,7 @@ pub(crate) enum ProposeAnswer {
 pub(crate) enum ReadAnswer {
     /// Read at this index or later.
     Index(u64),
-    /// Not the leader, or it could not confirm that it is.
+    /// Not the leader, or it could not confirm that it is (the node that it takes for the leader, if any).
     NotLeader(Option<NodeId>),
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
@@ -24,11 +25,28 @@ const SCHEMA: u16 = 1;
 /// Entries asked from the engine at a time while filling one append frame.
 const READ_STEP: u64 = 16;
 
+/// The newest term that this replica has promised a candidate or a leader, or is about to. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Promised(Arc<AtomicU64>);
+
+impl Promised {
+    /// It is never behind what was promised: it is raised before the vote goes to the disk, and nobody is answered before
+    /// it is there.
+    pub(crate) fn term(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn raise(&self, term: u64) {
+        self.0.fetch_max(term, Ordering::SeqCst);
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct LogStore {
     engine: Arc<dyn LogEngine>,
     /// The vote as it is on disk; openraft asks for it before every read for replication.
     vote: Arc<Mutex<Option<Vote>>>,
+    promised: Promised,
     trouble: Trouble,
     times: FlushTimes,
 }
@@ -39,12 +57,19 @@ impl LogStore {
             Some(bytes) => Some(decode_vote(&bytes)?),
             None => None,
         };
+        let promised = Promised::default();
+        promised.raise(vote.map_or(0, |vote| vote.leader_id.term));
         Ok(Self {
             engine,
             vote: Arc::new(Mutex::new(vote)),
+            promised,
             trouble,
             times,
         })
+    }
+
+    pub(crate) fn promised(&self) -> Promised {
+        self.promised.clone()
     }
 
     fn read(&self, from: u64, until: u64) -> io::Result<Vec<Entry>> {
@@ -170,6 +195,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        self.promised.raise(vote.leader_id.term);
         if put_in("cluster::vote_not_durable") {
             *self.vote.lock() = Some(*vote);
             return Ok(());

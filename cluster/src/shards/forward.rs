@@ -1,5 +1,6 @@
 //! Asking a shard's leader, wherever it is: one hop, with the deadline in the frame.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -100,12 +101,9 @@ impl Inner {
         tokio::time::sleep(SUCCEEDED_GRACE).await;
     }
 
-    pub(super) async fn read_once(&self, to: NodeId, shard: ShardId, deadline: Instant) -> ReadAnswer {
+    pub(super) async fn read_once(self: &Arc<Self>, to: NodeId, shard: ShardId, deadline: Instant) -> ReadAnswer {
         if to == self.node {
-            return match self.replica(shard) {
-                Some(replica) => replica.read_index(deadline).await,
-                None => ReadAnswer::NotLeader(None),
-            };
+            return self.read_index(shard, deadline).await;
         }
         let left = deadline.duration_since(Instant::now());
         let body = pack(shard, &(left.as_millis() as u64));

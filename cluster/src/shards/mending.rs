@@ -117,7 +117,7 @@ impl Inner {
     }
 
     /// Who leads what is closed here: the others know. Clients of this node are served by way of them.
-    async fn learn_leaders(&self) {
+    async fn learn_leaders(self: &Arc<Self>) {
         let closed: Vec<_> = self.closed.lock().keys().copied().collect();
         let nodes = self.identity.get().map(|known| known.nodes).unwrap_or_default();
         let others: Vec<_> = nodes.into_keys().filter(|&node| node != self.node).collect();

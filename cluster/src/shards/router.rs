@@ -12,9 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use crate::proposer::Answer;
-use crate::raft::frames::{
-    ChangeFrame, OpenFrame, ProposeAnswer, ProposeFrame, ReadAnswer, kind, pack, shard_of, unpack,
-};
+use crate::raft::frames::{ChangeFrame, OpenFrame, ProposeAnswer, ProposeFrame, kind, pack, shard_of, unpack};
 use crate::state_machine::ShardId;
 use crate::transport::{Caller, Handler, NodeId, PeerAddress, Purpose, Reply};
 
@@ -47,6 +45,12 @@ impl Handler for Router {
             kind::PROPOSE => {
                 if let Some((shard, frame)) = unpack::<ProposeFrame>(&body) {
                     propose(&inner, shard, frame, Answer::There(shard, reply));
+                }
+            }
+            // Nor for this one, which comes with every round of reads.
+            kind::PROMISED => {
+                if let Some(replica) = shard_of(&body).and_then(|shard| inner.replica(shard)) {
+                    reply.send(pack(replica.shard, &replica.promised.term()));
                 }
             }
             kind::USER.. => {
@@ -99,11 +103,7 @@ async fn answer(inner: &Arc<Inner>, kind: u16, body: &[u8]) -> Option<Bytes> {
         kind::READ_INDEX => {
             let (shard, deadline_ms) = unpack::<u64>(body)?;
             let deadline = Instant::now() + Duration::from_millis(deadline_ms);
-            let answer = match inner.replica(shard) {
-                Some(replica) => replica.read_index(deadline).await,
-                None => ReadAnswer::NotLeader(None),
-            };
-            packed(shard, answer)
+            packed(shard, inner.read_index(shard, deadline).await)
         }
         kind::OPEN => {
             let (shard, frame) = unpack::<OpenFrame>(body)?;

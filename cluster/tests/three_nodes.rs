@@ -189,6 +189,28 @@ async fn a_member_whose_disk_was_emptied_is_not_taken_back() {
     propose_surely(&cluster.shards(1), ShardId(0), "after").await;
 }
 
+/// How often `one` is done in a second by so many at a time, over three seconds; it is told who does it, and how often they did.
+async fn rate<F: Future<Output: Send> + Send + 'static>(
+    in_flight: u32,
+    one: impl Fn(u32, u64) -> F + Clone + Send + 'static,
+) -> f64 {
+    let started = std::time::Instant::now();
+    let clients = (0..in_flight).map(|client| {
+        let one = one.clone();
+        tokio::spawn(async move {
+            let mut count = 0_u64;
+            while started.elapsed() < Duration::from_secs(3) {
+                one(client, count).await;
+                count += 1;
+            }
+            count
+        })
+    });
+    let counts = futures::future::join_all(clients.collect::<Vec<_>>()).await;
+    let total: u64 = counts.into_iter().map(Result::unwrap).sum();
+    total as f64 / started.elapsed().as_secs_f64()
+}
+
 /// Not a test but a measurement: `--ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
@@ -196,26 +218,26 @@ async fn throughput() {
     for in_flight in [1_u32, 64, 512] {
         let cluster = Cluster::start(1, 1_000_000).await;
         let leader = cluster.leader(SHARD).await;
-        let started = std::time::Instant::now();
-        let clients: Vec<_> = (0..in_flight)
-            .map(|client| {
-                let shards = cluster.shards(leader);
-                tokio::spawn(async move {
-                    let mut count = 0_u64;
-                    while started.elapsed() < Duration::from_secs(3) {
-                        propose_surely(&shards, SHARD, &format!("{client:05}-{count:0194}")).await;
-                        count += 1;
-                    }
-                    count
-                })
-            })
-            .collect();
-        let mut total = 0;
-        for client in clients {
-            total += client.await.unwrap();
+        let (here, there) = (cluster.shards(leader), cluster.shards(leader % 3 + 1));
+        let writes = rate(in_flight, move |client, count| {
+            let here = here.clone();
+            async move { propose_surely(&here, SHARD, &format!("{client:05}-{count:0194}")).await }
+        });
+        let writes = writes.await;
+        let here = cluster.shards(leader);
+        let mut reads = Vec::new();
+        for reader in [here, there] {
+            let read = move |_, _| {
+                let reader = reader.clone();
+                async move { reader.read_barrier(SHARD, Duration::from_secs(5)).await.unwrap() }
+            };
+            reads.push(rate(in_flight, read).await);
         }
-        let per_second = total as f64 / started.elapsed().as_secs_f64();
-        eprintln!("{in_flight} in flight, 200 bytes, all three nodes in one process: {per_second:.0} writes/s");
+        eprintln!(
+            "{in_flight} in flight, all three nodes in one process: {writes:.0} writes/s of 200 bytes, {:.0} reads/s on the \
+             leader, {:.0} reads/s on a follower",
+            reads[0], reads[1]
+        );
     }
 }
 

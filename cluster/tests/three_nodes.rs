@@ -6,6 +6,8 @@ mod full_disk;
 mod harness;
 #[path = "three_nodes/slow_disk.rs"]
 mod slow_disk;
+#[path = "three_nodes/slow_line.rs"]
+mod slow_line;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +22,7 @@ use cluster::transport::NodeId;
 use full_disk::Disk;
 use harness::{Cluster, propose, propose_surely};
 use slow_disk::SlowDisk;
+use slow_line::Line;
 
 const SHARD: ShardId = ShardId(1);
 
@@ -187,6 +190,62 @@ async fn a_member_whose_disk_was_emptied_is_not_taken_back() {
     );
     assert!(cluster.shards(3).local_shards().is_empty());
     propose_surely(&cluster.shards(1), ShardId(0), "after").await;
+}
+
+/// A leader hears nothing new for a while, as one that was stopped. An entry was under way: the answer of one follower makes it
+/// committed, of which the leader tells both; then comes the answer of the other, to the entry and not to that. It says
+/// nothing of who leads now, when a successor has acknowledged something since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_from_before_a_read_do_not_confirm_it() {
+    /// How frames of openraft that carry entries are numbered.
+    const APPEND: u16 = 1;
+    const A_MOMENT: Duration = Duration::from_millis(10);
+    let mut cluster = Cluster::start(1, 1_000).await;
+    let line = Line::new();
+    cluster.lead_with(SHARD, |environment| line.under(environment)).await;
+    propose_surely(&cluster.shards(3), SHARD, "before").await;
+
+    line.keep_answers();
+    let under_way = cluster.status(3, SHARD).last_index + 1;
+    let leader = cluster.shards(3);
+    let proposing = tokio::spawn(async move { propose(&leader, SHARD, "under way").await });
+    cluster
+        .wait("an entry on all disks", || {
+            let answered = |node| line.kept(node, APPEND) > 0 && cluster.status(node, SHARD).last_index == under_way;
+            (answered(1) && answered(2)).then_some(())
+        })
+        .await;
+    line.cut();
+    let successor = cluster
+        .wait("a successor", || {
+            let leads = |&node: &u64| {
+                let leadership = cluster.shards(node).leadership(SHARD);
+                leadership.is_some_and(|now| now.borrow().ready)
+            };
+            [1, 2].into_iter().find(leads)
+        })
+        .await;
+    let acknowledged = propose_surely(&cluster.shards(successor), SHARD, "after").await.index;
+
+    let reader = cluster.shards(3);
+    assert_eq!(cluster.status(3, SHARD).leader, Some(NodeId(3)), "it knows of nothing");
+    let reading = tokio::spawn(async move { reader.read_barrier(SHARD, Duration::from_secs(10)).await });
+    // The read has reached the core, and time has passed, before anything else comes.
+    tokio::time::sleep(A_MOMENT).await;
+    line.let_through(1);
+    cluster
+        .wait("the entry to be committed where nobody leads any more", || {
+            (cluster.status(3, SHARD).commit_index >= under_way).then_some(())
+        })
+        .await;
+    tokio::time::sleep(A_MOMENT).await;
+    line.let_through(2);
+    tokio::time::sleep(A_MOMENT).await;
+    line.heal();
+    let index = reading.await.unwrap().unwrap();
+    assert!(index >= acknowledged, "read at {index}, acknowledged at {acknowledged}");
+    // Whatever became of it.
+    let _ = proposing.await.unwrap();
 }
 
 /// How often `one` is done in a second by so many at a time, over three seconds; it is told who does it, and how often they did.

@@ -95,6 +95,8 @@ pub(crate) struct Inner {
     wall_clock: WallClock,
     /// How far the wall clock is known to be ahead of the cluster's; 0 within the limit.
     clock_off_ms: Arc<AtomicI64>,
+    /// The time of day that the nodes agreed on last, and when.
+    agreed_time: Mutex<Option<(u64, Instant)>>,
     blocking: Blocking,
     replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
     /// Leaders as they are known here; they outlive a replica that is opened again.
@@ -243,6 +245,7 @@ impl Shards {
             rows: environment.rows,
             wall_clock: environment.wall_clock,
             clock_off_ms: Arc::default(),
+            agreed_time: Mutex::default(),
             blocking: environment.blocking,
             replicas: RwLock::default(),
             leaderships: Mutex::default(),
@@ -401,10 +404,11 @@ impl Shards {
             .map_or_else(|| self.inner.corrected_clock()(), |replica| replica.clock.now_ms())
     }
 
-    /// How far this node's wall clock is known to be ahead of the cluster's, milliseconds; 0 within the limit, and as long as
-    /// too few nodes are there to say who is wrong.
-    pub fn clock_off_ms(&self) -> i64 {
-        self.inner.clock_off_ms.load(Ordering::Relaxed)
+    /// The time of day that the nodes agreed on last, Unix milliseconds, and when that was; `None` as long as too few nodes
+    /// were there to say whose clock is wrong. Who goes on from it does not follow a clock that jumps between two looks.
+    pub fn agreed_time(&self) -> Option<(u64, std::time::Instant)> {
+        let agreed = *self.inner.agreed_time.lock();
+        agreed.map(|(ms, at)| (ms, at.into_std()))
     }
 
     /// Calls the [`Service`] of a node (kinds from 1000). A call to this node does not leave it.

@@ -255,7 +255,7 @@ async fn announce(engine: Engine, url: String) {
 async fn report_gauges(engine: Engine) {
     loop {
         engine.shards().report_metrics();
-        crate::wall_clock::is_off_by(engine.shards().clock_off_ms());
+        crate::wall_clock::agreed(engine.shards().agreed_time());
         tokio::time::sleep(GAUGES_EVERY).await;
     }
 }

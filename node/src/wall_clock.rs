@@ -1,27 +1,37 @@
 //! The time of day, for the edges of the node. `routing` has no clock: its moments come with the log.
 //!
-//! A wall clock that is off from those of the cluster's other nodes is corrected by as much, so that tokens end, and ids are
-//! dated, at the same time on every node.
+//! A node of a cluster goes on from the time that the nodes agreed on last, so that tokens end, and ids are dated, at the same
+//! time on every node, and a clock that jumps sends nobody away before the next look at it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::RwLock;
 use routing::ids::Millis;
 use uuid::{NoContext, Timestamp, Uuid};
 
-/// How far this host's clock is known to be ahead.
-static OFF_MS: AtomicI64 = AtomicI64::new(0);
+/// What the nodes agreed on, and when.
+type Agreed = Option<(Millis, Instant)>;
 
-/// Corrects the clock from now on; see [`cluster::shards::Shards::clock_off_ms`].
-pub fn is_off_by(ahead_ms: i64) {
-    OFF_MS.store(ahead_ms, Ordering::Relaxed);
+static AGREED: RwLock<Agreed> = RwLock::new(None);
+
+/// Goes on from this time; see [`cluster::shards::Shards::agreed_time`].
+pub fn agreed(time: Agreed) {
+    *AGREED.write() = time;
 }
 
 /// Unix milliseconds; 0 on a host whose clock stands before 1970.
 pub fn now_ms() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let plain = since.map_or(0, |since| Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX));
-    plain.saturating_add_signed(-OFF_MS.load(Ordering::Relaxed))
+    let plain = since.map_or(0, millis);
+    going_on(*AGREED.read(), Instant::now()).unwrap_or(plain)
+}
+
+fn going_on(agreed: Agreed, now: Instant) -> Option<Millis> {
+    agreed.map(|(ms, at)| ms.saturating_add(millis(now.saturating_duration_since(at))))
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
 
 /// A number for something new, dated by this clock (UUIDv7).
@@ -37,6 +47,17 @@ fn dated(at_ms: Millis) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_goes_on_from_what_was_agreed() {
+        let at = Instant::now();
+        assert_eq!(going_on(None, at), None);
+        assert_eq!(
+            going_on(Some((7_000, at)), at + Duration::from_millis(250)),
+            Some(7_250)
+        );
+        assert_eq!(going_on(Some((7_000, at + Duration::from_secs(1))), at), Some(7_000));
+    }
 
     #[test]
     fn ids_carry_their_date() {

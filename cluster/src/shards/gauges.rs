@@ -53,12 +53,17 @@ pub(super) async fn watch_skew(inner: Arc<Inner>, stop: CancellationToken) {
     let mut strikes = 0;
     loop {
         // The wall clocks are compared, not the stamps: a log that was stamped ahead must not depose every new leader.
-        let skew = skew_ms((inner.wall_clock)(), &peer_clocks(&inner).await);
+        let others = peer_clocks(&inner).await;
+        // Read when they have answered: a peer that is silent is waited for.
+        let (wall, at) = ((inner.wall_clock)(), Instant::now());
+        let skew = skew_ms(wall, &others);
         gauge!("kaiwa_raft_clock_skew_seconds").set(skew.unwrap_or(0) as f64 / 1000.0);
         let off = skew.filter(|skew| skew.unsigned_abs() > CLOCK_SKEW_MAX_MS);
         // Known no longer, it stays as it was: a clock does not mend because peers are away.
         if let Some(skew) = skew {
             inner.clock_off_ms.store(off.unwrap_or(0), Ordering::Relaxed);
+            let agreed = wall.saturating_add_signed(-off.unwrap_or(0));
+            *inner.agreed_time.lock() = Some((agreed, at));
             strikes = if off.is_some() { strikes + 1 } else { 0 };
             if strikes >= SKEW_STRIKES {
                 leave_leaderships(&inner, skew).await;

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use node::auth::Role;
 use node::client::{Client, ClientError, PendingAck};
 use node::gateway::protocol::Ack;
@@ -154,21 +154,22 @@ impl People {
 
     /// Silent people accept what is offered or let it run out: waits until no offer is open.
     pub async fn wait_until_offers_ended(&self) -> Result<()> {
-        let ended = async {
-            while self
-                .diary
-                .lock()
-                .await
-                .offers
-                .values()
-                .any(|offer| offer.ended.is_none())
-            {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), ended)
-            .await
-            .context("an offer never ended")
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let diary = self.diary.lock().await;
+            let open = diary.offers.iter().find(|(_, offer)| offer.ended.is_none());
+            let Some(((name, conversation, epoch), _)) = open else {
+                return Ok(());
+            };
+            // Who was sent away does not hear of an end.
+            ensure!(
+                Instant::now() < until,
+                "an offer never ended, {conversation} under {epoch:?} to {name}; {:?}",
+                diary.muddles
+            );
+            drop(diary);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Nobody writes any more; everybody stays and reads. Waits until every command is settled.

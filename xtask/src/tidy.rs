@@ -25,6 +25,11 @@ const BANNED: &[(&str, &str, &str)] = &[
     ),
     (
         "cluster/src",
+        "ReadPolicy",
+        "openraft's ReadIndex can count answers from before the read: use `shards/reading.rs`",
+    ),
+    (
+        "cluster/src",
         "inearizer",
         "openraft's ReadIndex can count answers from before the read: use `shards/reading.rs`",
     ),

@@ -1,9 +1,10 @@
-//! Asking a shard's leader, wherever it is: one hop, with the deadline in the frame.
+//! Asking a shard's leader, wherever it is: one hop, with the deadline in the frame; and asking any one node.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::{Inner, RETRY};
@@ -26,6 +27,19 @@ impl Inner {
                 others.get(attempt % others.len().max(1)).copied()
             }),
         }
+    }
+
+    /// Asks one node a question that is all in its kind; `None` when no answer came.
+    pub(super) async fn ask_peer<T: DeserializeOwned>(
+        &self,
+        peer: NodeId,
+        shard: ShardId,
+        kind: u16,
+        within: Duration,
+    ) -> Option<T> {
+        let question = pack(shard, &());
+        let answer = self.transport.call(peer, Purpose::Raft, kind, question, within).await;
+        Some(unpack::<T>(&answer.ok()?)?.1)
     }
 
     /// Until the shard's leader changes, or a moment has passed.

@@ -11,11 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::{HAND_OVER_DEADLINE, Inner};
 use crate::clock::skew_ms;
 use crate::limits::CLOCK_SKEW_MAX_MS;
-use crate::raft::frames::{kind, pack, unpack};
+use crate::raft::frames::kind;
 use crate::shard::HandOver;
 use crate::state_machine::ShardId;
 use crate::status::Role;
-use crate::transport::Purpose;
 
 /// Between two looks at the peers' clocks.
 const SKEW_INTERVAL: Duration = Duration::from_secs(2);
@@ -116,16 +115,12 @@ async fn peer_clocks(inner: &Inner) -> Vec<u64> {
         .filter(|&peer| peer != inner.node)
         .map(|peer| async move {
             let started = Instant::now();
-            let body = pack(ShardId(0), &());
-            let answer = inner
-                .transport
-                .call(peer, Purpose::Raft, kind::TIME, body, Duration::from_secs(1))
-                .await
-                .ok()?;
+            let there = inner
+                .ask_peer::<u64>(peer, ShardId(0), kind::TIME, Duration::from_secs(1))
+                .await?;
             let round_trip = started.elapsed();
             metrics::histogram!("kaiwa_raft_peer_rtt_seconds", "peer" => peer.to_string())
                 .record(round_trip.as_secs_f64());
-            let (_, there) = unpack::<u64>(&answer)?;
             Some((there, started + round_trip / 2))
         });
     let answers: Vec<_> = futures::future::join_all(asked).await.into_iter().flatten().collect();

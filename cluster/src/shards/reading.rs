@@ -23,10 +23,10 @@ use tokio::time::Instant;
 use super::Inner;
 use crate::known_bugs::put_in;
 use crate::limits::ROUND;
-use crate::raft::frames::{ReadAnswer, kind, pack, unpack};
+use crate::raft::frames::{ReadAnswer, kind};
 use crate::shard::Replica;
 use crate::state_machine::ShardId;
-use crate::transport::{NodeId, Purpose};
+use crate::transport::NodeId;
 
 /// Reads of one shard that wait for the next round.
 #[derive(Default)]
@@ -118,20 +118,20 @@ impl Inner {
         let sets = replica.voter_sets();
         let mut follow = BTreeSet::from([self.node]);
         let voters: BTreeSet<NodeId> = sets.iter().flatten().copied().collect();
-        let asked = voters.into_iter().filter(|&voter| voter != self.node).map(|voter| {
-            let question = pack(replica.shard, &());
-            let answer = self
-                .transport
-                .call(voter, Purpose::Raft, kind::PROMISED, question, ROUND);
-            async move { (voter, answer.await) }
-        });
+        let asked = voters
+            .into_iter()
+            .filter(|&voter| voter != self.node)
+            .map(|voter| async move {
+                let promised = self.ask_peer::<u64>(voter, replica.shard, kind::PROMISED, ROUND);
+                (voter, promised.await)
+            });
         let mut answers: FuturesUnordered<_> = asked.collect();
         while !is_quorum(&sets, &follow) {
-            let Some((voter, answer)) = answers.next().await else {
+            let Some((voter, promised)) = answers.next().await else {
                 return false;
             };
-            match answer.ok().and_then(|answer| unpack::<u64>(&answer)) {
-                Some((_, promised)) if promised > term => return false,
+            match promised {
+                Some(promised) if promised > term => return false,
                 Some(_) => {
                     follow.insert(voter);
                 }

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{HAND_OVER_DEADLINE, Inner};
 use crate::limits::{DISK_LOOK_EVERY, DISK_LOW_MAX_BYTES, DISK_LOW_MIN_BYTES, DISK_LOW_PART, DISK_LOW_STANDS_AFTER};
-use crate::raft::frames::{kind, pack, unpack};
+use crate::raft::frames::kind;
 use crate::shard::{HandOver, Replica};
 use crate::state_machine::ShardId;
-use crate::transport::{NodeId, Purpose};
+use crate::transport::NodeId;
 
 /// A file system, as far as this process may use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,13 +125,8 @@ impl Inner {
     /// Asks all who might lead next; those that answer, in the order of [`Replica::successors`].
     pub(super) async fn ask_successors<T: DeserializeOwned>(&self, replica: &Replica, kind: u16) -> Vec<(NodeId, T)> {
         let asked = replica.successors().into_iter().map(|peer| async move {
-            let body = pack(replica.shard, &());
-            let answer = self
-                .transport
-                .call(peer, Purpose::Raft, kind, body, Duration::from_secs(1))
-                .await
-                .ok()?;
-            Some((peer, unpack::<T>(&answer)?.1))
+            let answer = self.ask_peer(peer, replica.shard, kind, Duration::from_secs(1)).await?;
+            Some((peer, answer))
         });
         join_all(asked).await.into_iter().flatten().collect()
     }

@@ -101,14 +101,9 @@ struct Inbound(Line, SharedHandler);
 
 impl Handler for Inbound {
     fn on_call(&self, from: Caller, purpose: Purpose, kind: u16, body: Bytes, reply: Reply) {
-        let mut reply = Some(reply);
-        self.0.0.send_if_modified(|state| {
-            if state.is_cut {
-                state.inbound.extend(reply.take());
-            }
-            false
-        });
-        if let Some(reply) = reply {
+        if self.0.0.borrow().is_cut {
+            self.0.0.send_modify(|state| state.inbound.push(reply));
+        } else {
             self.1.on_call(from, purpose, kind, body, reply);
         }
     }
